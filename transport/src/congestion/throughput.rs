@@ -1,0 +1,95 @@
+//! What arrives: the rate of delivered bytes by the peer's arrival times.
+
+use crate::units::Bitrate;
+use std::{collections::VecDeque, time::Duration};
+
+/// Window of the steady estimate, and of the one that follows a sudden change.
+const WINDOW_MICROS: i64 = 500_000;
+const RECENT_MICROS: i64 = 150_000;
+/// The least time that a rate can be told from.
+const MIN_SPAN_MICROS: i64 = 40_000;
+/// A bound on what is kept.
+const MAX_ARRIVALS: usize = 8_192;
+
+/// Sums arrivals over sliding windows.
+#[derive(Clone, Debug, Default)]
+pub struct Throughput {
+    /// (arrival in microseconds, bytes).
+    arrivals: VecDeque<(i64, usize)>,
+}
+
+impl Throughput {
+    /// Nothing arrived.
+    pub const fn new() -> Self {
+        Self { arrivals: VecDeque::new() }
+    }
+
+    /// Takes a delivered packet.
+    pub fn on_arrival(&mut self, at_micros: i64, size: usize) {
+        let newest = self.arrivals.back().map_or(at_micros, |(newest, _)| *newest);
+        if at_micros + WINDOW_MICROS < newest {
+            return;
+        }
+        // Nearly always at the end; a reordered packet goes to its place.
+        let place = self.arrivals.iter().rposition(|(at, _)| *at <= at_micros).map_or(0, |i| i + 1);
+        self.arrivals.insert(place, (at_micros, size));
+        let newest = newest.max(at_micros);
+        while self.arrivals.len() > MAX_ARRIVALS
+            || self.arrivals.front().is_some_and(|(at, _)| at + WINDOW_MICROS < newest)
+        {
+            self.arrivals.pop_front();
+        }
+    }
+
+    /// Over half a second.
+    pub fn rate(&self) -> Option<Bitrate> {
+        self.over(WINDOW_MICROS)
+    }
+
+    /// Over the last moments.
+    pub fn recent_rate(&self) -> Option<Bitrate> {
+        self.over(RECENT_MICROS).or_else(|| self.rate())
+    }
+
+    fn over(&self, window: i64) -> Option<Bitrate> {
+        let newest = self.arrivals.back()?.0;
+        let mut inside = self.arrivals.iter().filter(|(at, _)| at + window >= newest);
+        // The first packet's bytes came before the span that the others took.
+        let first = inside.next()?.0;
+        let bytes: usize = inside.map(|(_, size)| size).sum();
+        let span = newest - first;
+        (span >= MIN_SPAN_MICROS).then(|| Bitrate::from_bytes_over(bytes as u64, Duration::from_micros(span as u64)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fall_shows_in_the_recent_rate_first() {
+        let mut throughput = Throughput::new();
+        assert_eq!(throughput.rate(), None);
+        let mut at = 0;
+        for _ in 0..200 {
+            at += 5_000;
+            throughput.on_arrival(at, 1_250);
+        }
+        assert_eq!(throughput.rate(), Some(Bitrate::from_kbps(2_000)));
+        for _ in 0..5 {
+            at += 40_000;
+            throughput.on_arrival(at, 1_250);
+        }
+        assert_eq!(throughput.recent_rate(), Some(Bitrate::from_kbps(250)));
+        assert!(throughput.rate().unwrap() > Bitrate::from_kbps(1_000));
+    }
+
+    #[test]
+    fn reordered_arrivals_count_where_they_belong() {
+        let mut throughput = Throughput::new();
+        for at in [10, 30, 20, 50, 40, 60, 0] {
+            throughput.on_arrival(at * 1_000, 1_000);
+        }
+        assert_eq!(throughput.rate(), Some(Bitrate::from_kbps(800)));
+    }
+}
