@@ -1,0 +1,47 @@
+//! Halloo's embeddable client engine: voice and video calls for an application of one's own.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use halloo_engine::{CallOptions, Engine, audio::{AudioSettings, Repeat, WavSink, WavSource}};
+//!
+//! let engine = Engine::builder().server("ws://127.0.0.1:8080").guest("alice").build().await?;
+//! let call = engine.call("bob", CallOptions::default()).await?;
+//! call.publish_audio(Box::new(WavSource::open("hello.wav", Repeat::Once)?), AudioSettings::default());
+//! call.remote_audio().attach(Box::new(WavSink::create("received.wav")?))?;
+//! println!("{:?}", call.ended().await.reason);
+//! # Ok(()) }
+//! ```
+//!
+//! An [`Engine`] is one signed-in user on one device. It makes ([`Engine::call`]) and takes ([`Engine::incoming`]) calls; a
+//! [`Call`] publishes sources, has remote tracks to attach sinks to, events and statistics. Sources and sinks are traits
+//! ([`media`]): devices, files, test pattern and screen are implementations, and so is what an application brings.
+//!
+//! Features: `video` and `devices` (on by default), `window`, `screen`, `camera`. Without any, this is an audio-only engine
+//! that needs cmake and a C compiler to build, and nothing else.
+
+#![warn(missing_docs)]
+
+pub mod audio;
+mod call;
+pub mod clock;
+mod engine;
+mod error;
+pub mod media;
+mod route;
+mod signaling;
+#[cfg(feature = "video")]
+pub mod video;
+mod wire;
+
+pub use call::{
+    AttachedSink, AudioReceiveStats, AudioSendStats, Call, CallEnded, CallEvent, CallEvents, CallOptions, CallStats,
+    CandidateInfo, Direction, IncomingCall, LocalAudioTrack, MediaEvent, RemoteAudioTrack, RemoteTrack, TrackKind,
+    TransportStats, VideoReceiveStats, VideoSendStats,
+};
+#[cfg(feature = "video")]
+pub use call::{LocalVideoTrack, RemoteVideoTrack};
+pub use engine::{Engine, EngineBuilder, IncomingCalls};
+pub use error::{BuildError, CallError};
+pub use halloo_protocol::{EndReason, ErrorCode, MediaState, Presence, VideoState};
+pub use halloo_transport::{Bitrate, Timestamp};
+pub use signaling::Fingerprint;
