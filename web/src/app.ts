@@ -1,0 +1,242 @@
+// The page's state: who is signed in, who is there, which call runs. Components read its signals and call its methods.
+
+import { computed, effect, signal } from '@preact/signals';
+import { CallController } from './call/controller';
+import { isBusy } from './call/machine';
+import { LocalMedia } from './media/local';
+import { describe, type Problem } from './media/problems';
+import { Ringer } from './media/ringer';
+import { type ConnectionStatus, SignalingClient } from './protocol/client';
+import { nameToUserId, randomId, userIdProblem } from './protocol/ids';
+import type { Credential, Presence, Event as ProtocolEvent, Welcome } from './protocol/types';
+import { endingWords, spoken } from './words';
+
+const STORED_NAME = 'halloo.name';
+const DEVICE = 'halloo.device';
+const STAY = 'halloo.signed-in';
+
+export interface Me {
+  user: string;
+  name: string;
+}
+
+export interface Notice {
+  id: number;
+  text: string;
+  tone: 'plain' | 'warning';
+}
+
+export class App {
+  readonly connection = signal<ConnectionStatus>({ kind: 'signed_out', why: null });
+  readonly me = signal<Me | null>(null);
+  readonly people = signal<ReadonlyMap<string, Presence>>(new Map());
+  readonly notices = signal<readonly Notice[]>([]);
+  /** For screen readers: what just happened. */
+  readonly announcement = signal('');
+  readonly media = new LocalMedia();
+  readonly calls: CallController;
+  readonly others = computed(() =>
+    [...this.people.value.values()]
+      .filter((each) => each.online && each.user !== this.me.value?.user)
+      .sort((a, b) => a.display_name.localeCompare(b.display_name)),
+  );
+  readonly #client: SignalingClient;
+  readonly #ringer = new Ringer();
+  #nextNotice = 1;
+  #token: string | null = null;
+
+  constructor() {
+    const url = new URL('ws', location.href);
+    url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
+    url.hash = '';
+    url.search = '';
+    this.#client = new SignalingClient(
+      url.href,
+      deviceId(),
+      { name: 'halloo-web', version: __VERSION__ },
+      {
+        status: (status) => this.#status(status),
+        welcome: (welcome) => this.#welcome(welcome),
+        event: (event) => this.#event(event),
+      },
+    );
+    this.calls = new CallController(this.#client, this.media);
+    this.#token = tokenFromFragment();
+    this.#watch();
+    const remembered = sessionStorage.getItem(STAY);
+    if (this.#token !== null) this.#signIn({ type: 'token', token: this.#token });
+    else if (remembered !== null) this.#signIn({ type: 'guest', name: remembered });
+  }
+
+  /** The name used the last time. */
+  get lastName(): string {
+    return localStorage.getItem(STORED_NAME) ?? '';
+  }
+
+  /** Signs in as a guest; returns what is wrong with the name, in words. */
+  signInAs(typed: string): string | null {
+    const name = nameToUserId(typed);
+    const problem = userIdProblem(name);
+    if (problem !== null) return problem;
+    localStorage.setItem(STORED_NAME, typed.trim());
+    sessionStorage.setItem(STAY, name);
+    this.#signIn({ type: 'guest', name });
+    return null;
+  }
+
+  signOut(): void {
+    this.calls.hangUp();
+    this.#client.signOut();
+  }
+
+  notify(text: string, tone: Notice['tone'] = 'plain'): void {
+    const notice: Notice = { id: this.#nextNotice++, text, tone };
+    this.notices.value = [...this.notices.peek().slice(-2), notice];
+    setTimeout(() => this.dismissNotice(notice.id), tone === 'plain' ? 4_000 : 12_000);
+  }
+
+  dismissNotice(id: number): void {
+    this.notices.value = this.notices.peek().filter((each) => each.id !== id);
+  }
+
+  #signIn(credential: Credential): void {
+    this.connection.value = { kind: 'connecting' };
+    this.#client.signIn(credential);
+  }
+
+  #status(status: ConnectionStatus): void {
+    this.connection.value = status;
+    if (status.kind !== 'signed_out') return;
+    sessionStorage.removeItem(STAY);
+    this.me.value = null;
+    this.people.value = new Map();
+    this.calls.hangUp();
+    this.calls.dismiss();
+  }
+
+  #welcome(welcome: Welcome): void {
+    this.me.value = { user: welcome.user, name: welcome.display_name };
+    this.calls.welcome(welcome);
+    this.#client.request({ type: 'watch_presence' }).then(
+      (result) => {
+        if (result.type === 'presence') this.people.value = new Map(result.users.map((each) => [each.user, each]));
+      },
+      () => {},
+    );
+  }
+
+  #event(event: ProtocolEvent): void {
+    if (event.type === 'presence') {
+      const people = new Map(this.people.value);
+      people.set(event.user, event);
+      this.people.value = people;
+      return;
+    }
+    this.calls.event(event);
+  }
+
+  #watch(): void {
+    let before = this.calls.state.value;
+    effect(() => {
+      const state = this.calls.state.value;
+      const changed = state.kind !== before.kind;
+      before = state;
+      this.#ringer.play(ringFor(state));
+      if (!changed) return;
+      if (state.kind === 'incoming') {
+        this.announcement.value = `${state.peer.name} is calling. Press A to answer, D to decline.`;
+        this.#notifyInBackground(state.peer.name);
+      } else if (state.kind === 'outgoing') {
+        this.announcement.value = `Calling ${state.peer.name}.`;
+      } else if (state.kind === 'active') {
+        this.announcement.value = `In a call with ${state.peer.name}.`;
+      } else if (state.kind === 'ended') {
+        const { headline } = endingWords(state);
+        const lasted = state.durationMs > 0 ? `, ${spoken(state.durationMs)}` : '';
+        this.announcement.value = `${headline}${lasted}.`;
+        if (state.ending.reason !== 'broken' && state.ending.by === 'me') {
+          this.notify(`${headline}${lasted}`);
+          queueMicrotask(() => this.calls.dismiss());
+        }
+      }
+    });
+    const said = { microphone: null as Problem | null, camera: null as Problem | null };
+    effect(() => {
+      const problems = this.media.problems.value;
+      for (const device of ['microphone', 'camera'] as const) {
+        const problem = problems[device];
+        if (problem !== null && problem !== said[device]) this.notify(describe(problem), 'warning');
+        said[device] = problem;
+      }
+    });
+    this.#flashTitle();
+    window.addEventListener('online', () => {
+      this.#client.retryNow();
+      this.calls.networkChanged();
+    });
+    window.addEventListener('beforeunload', (event) => {
+      if (this.calls.state.value.kind === 'active') event.preventDefault();
+    });
+    window.addEventListener('pagehide', (event) => {
+      if (!event.persisted && isBusy(this.calls.state.value)) this.calls.hangUp();
+    });
+    window.addEventListener('hashchange', () => {
+      const token = tokenFromFragment();
+      if (token !== null) this.#signIn({ type: 'token', token });
+    });
+  }
+
+  #flashTitle(): void {
+    const title = document.title;
+    let timer: ReturnType<typeof setInterval> | null = null;
+    effect(() => {
+      const state = this.calls.state.value;
+      if (timer !== null) clearInterval(timer);
+      timer = null;
+      if (state.kind === 'active') document.title = `${state.peer.name} · ${title}`;
+      else document.title = title;
+      if (state.kind !== 'incoming') return;
+      const flash = `${state.peer.name} is calling…`;
+      document.title = flash;
+      timer = setInterval(() => {
+        document.title = document.title === flash ? title : flash;
+      }, 1_000);
+    });
+  }
+
+  #notifyInBackground(name: string): void {
+    if (!('Notification' in window) || Notification.permission !== 'granted' || !document.hidden) return;
+    const notification = new Notification(`${name} is calling`, { body: 'Open Halloo to answer.', tag: 'halloo-call' });
+    notification.onclick = () => {
+      window.focus();
+      notification.close();
+    };
+    const stop = this.calls.state.subscribe((state) => {
+      if (state.kind === 'incoming') return;
+      notification.close();
+      queueMicrotask(() => stop());
+    });
+  }
+}
+
+function ringFor(state: CallController['state']['value']): 'incoming' | 'outgoing' | null {
+  if (state.kind === 'incoming' && state.phase === 'ringing') return 'incoming';
+  if (state.kind === 'outgoing' && state.phase === 'ringing') return 'outgoing';
+  return null;
+}
+
+/** Each tab is a device of its own: two tabs of one browser may talk to each other. */
+function deviceId(): string {
+  const kept = sessionStorage.getItem(DEVICE);
+  if (kept !== null) return kept;
+  const fresh = `web-${randomId()}`;
+  sessionStorage.setItem(DEVICE, fresh);
+  return fresh;
+}
+
+/** `#token=...`: a fragment never reaches a server's log; it is also taken out of the address bar. */
+function tokenFromFragment(): string | null {
+  const token = new URLSearchParams(location.hash.slice(1)).get('token');
+  if (token !== null) history.replaceState(null, '', location.pathname + location.search);
+  return token;
+}

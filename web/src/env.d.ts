@@ -1,0 +1,2 @@
+/** From package.json. */
+declare const __VERSION__: string;
