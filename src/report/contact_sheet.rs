@@ -1,0 +1,51 @@
+//! Received pictures, evenly spread over a recording, as PNGs for the page.
+
+use crate::measure::y4m::Frames;
+use anyhow::Result;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use halloo_engine::{
+    media::VideoFrame,
+    video::{frame_number, write_png},
+};
+use std::path::Path;
+
+/// One picture.
+#[derive(Debug)]
+pub(super) struct Thumbnail {
+    /// `data:image/png;base64,...`
+    pub uri: String,
+    /// Its place in the recording, in seconds.
+    pub at: f64,
+    /// The number read from it.
+    pub number: Option<u32>,
+}
+
+/// `count` pictures of a recording.
+///
+/// # Errors
+/// Where it cannot be read, or a picture not written.
+pub(super) fn thumbnails(recording: &Path, count: usize, scratch: &Path) -> Result<Vec<Thumbnail>> {
+    let total = Frames::open(recording)?.count();
+    let frames = Frames::open(recording)?;
+    let rate = frames.frame_rate;
+    let wanted: Vec<usize> = (0..count).map(|i| (2 * i + 1) * total / (2 * count)).collect();
+    let mut thumbnails = Vec::new();
+    for (index, frame) in frames.enumerate() {
+        if wanted.contains(&index) {
+            let frame = frame?;
+            let number = frame_number::read(&frame);
+            thumbnails.push(Thumbnail { uri: png(&frame, scratch)?, at: index as f64 / rate, number });
+        }
+    }
+    Ok(thumbnails)
+}
+
+fn png(frame: &VideoFrame, scratch: &Path) -> Result<String> {
+    let path = scratch.join("thumbnail.png");
+    let width = frame.width().min(320);
+    let height = (u64::from(frame.height()) * u64::from(width) / u64::from(frame.width())).max(1) as u32;
+    write_png(&path, &halloo_engine::video::scale::scale(frame, width, height)?)?;
+    let bytes = std::fs::read(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(format!("data:image/png;base64,{}", STANDARD.encode(bytes)))
+}
