@@ -1,0 +1,114 @@
+// The page as a person uses it: everything is found by its role and its name.
+
+export async function signIn(page, url, name) {
+  await page.goto(url);
+  await page.getByLabel('Your name').fill(name);
+  await page.getByRole('button', { name: 'Continue' }).click();
+  await page.getByRole('button', { name: 'Sign out' }).waitFor();
+}
+
+export async function call(page, name, { camera = true } = {}) {
+  await page.getByRole('button', { name: `Call ${name} ${camera ? 'with' : 'without'} camera`, exact: true }).click();
+}
+
+export async function answer(page, { camera = true } = {}) {
+  await page.getByRole('button', { name: camera ? 'Answer with camera' : 'Answer without camera' }).click();
+}
+
+export async function inCall(page) {
+  await page.getByRole('timer', { name: 'Duration of the call' }).waitFor();
+}
+
+export async function control(page, name) {
+  await page.mouse.move(300, 300);
+  await page.mouse.move(320, 310);
+  await page.getByRole('toolbar', { name: 'Call controls' }).getByRole('button', { name, exact: true }).click();
+}
+
+export async function isIdle(page) {
+  await page.getByRole('button', { name: 'Sign out' }).waitFor();
+}
+
+/** Two participants in a call with each other. */
+export async function connect(caller, callee, calleeName, media = {}) {
+  await call(caller, calleeName, media.caller);
+  await answer(callee, media.callee);
+  await Promise.all([inCall(caller), inCall(callee)]);
+}
+
+/**
+ * What the page plays and shows of the other side, for `ms`: the sound as samples, and for every presented picture its
+ * luma strip (the top eighth) as read from a canvas.
+ */
+export async function observe(page, ms) {
+  const taken = await page.evaluate(async (ms) => {
+    const audio = document.querySelector('audio');
+    const video = document.querySelector('video.remote-picture');
+    const chunks = [];
+    // A worklet's module would have to come from the server: its policy allows no other scripts.
+    const processor = new MediaStreamTrackProcessor({ track: audio.srcObject.getAudioTracks()[0].clone(), maxBufferSize: 200 });
+    const reader = processor.readable.getReader();
+    const recording = (async () => {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return;
+        const chunk = new Float32Array(value.numberOfFrames);
+        value.copyTo(chunk, { planeIndex: 0, format: 'f32-planar' });
+        chunks.push({ rate: value.sampleRate, samples: chunk });
+        value.close();
+      }
+    })();
+
+    const canvas = document.createElement('canvas');
+    const pictures = [];
+    let over = false;
+    const look = () => {
+      if (over) return;
+      const [width, height] = [video.videoWidth, video.videoHeight];
+      if (width > 0) {
+        const rows = Math.ceil(height / 8);
+        canvas.width = width;
+        canvas.height = rows;
+        const paint = canvas.getContext('2d', { willReadFrequently: true });
+        paint.drawImage(video, 0, 0, width, rows, 0, 0, width, rows);
+        const { data } = paint.getImageData(0, 0, width, rows);
+        // Back to limited-range luma, a value a cell's middle: 16 x 2 means.
+        const means = [];
+        for (let cell = 0; cell < 32; cell++) {
+          const [row, column] = [cell >> 4, cell & 15];
+          let sum = 0;
+          let count = 0;
+          for (let y = Math.floor(((4 * row + 1) * height) / 64); y < Math.floor(((4 * row + 3) * height) / 64); y++) {
+            for (let x = Math.floor(((4 * column + 1) * width) / 64); x < Math.floor(((4 * column + 3) * width) / 64); x++) {
+              const at = (y * width + x) * 4;
+              sum += 0.2126 * data[at] + 0.7152 * data[at + 1] + 0.0722 * data[at + 2];
+              count += 1;
+            }
+          }
+          means.push(16 + ((sum / count) * 219) / 255);
+        }
+        pictures.push({ width, height, means });
+      }
+      video.requestVideoFrameCallback(look);
+    };
+    video?.requestVideoFrameCallback(look);
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    over = true;
+    await reader.cancel();
+    await recording;
+    // As base64 of 16-bit samples: an array of numbers would take long to cross.
+    const samples = new Int16Array(chunks.reduce((sum, chunk) => sum + chunk.samples.length, 0));
+    let at = 0;
+    for (const chunk of chunks) {
+      for (const sample of chunk.samples) samples[at++] = Math.max(-1, Math.min(1, sample)) * 32767;
+    }
+    const bytes = new Uint8Array(samples.buffer);
+    let text = '';
+    for (let i = 0; i < bytes.length; i += 32_768) text += String.fromCharCode(...bytes.subarray(i, i + 32_768));
+    return { sound: btoa(text), rate: chunks[0]?.rate ?? 48_000, pictures };
+  }, ms);
+  const bytes = Buffer.from(taken.sound, 'base64');
+  const samples = new Float32Array(bytes.length / 2);
+  for (let i = 0; i < samples.length; i++) samples[i] = bytes.readInt16LE(i * 2) / 32768;
+  return { samples, rate: taken.rate, pictures: taken.pictures };
+}
