@@ -4,6 +4,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+# Where scripts/deps.sh puts a newer Node.js than the system's, if that is needed.
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 ifeq ($(NEXTEST),yes)
 CARGO_TEST := cargo nextest run --release
@@ -72,5 +75,5 @@ fuzz: deps ## run every fuzz target for a moment (SECONDS_EACH=10)
 	@scripts/fuzz.sh $(or $(SECONDS_EACH),10)
 
 generate: deps ## write the JSON Schema and the TypeScript types again from the Rust types
-	@cargo run --release -p halloo-protocol --bin halloo-schema > protocol/schema/halloo.v1.schema.json
+	@HALLOO_BLESS=1 $(CARGO_TEST) -p halloo-protocol --lib schema
 	@cd web && npm run --silent generate

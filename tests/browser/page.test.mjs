@@ -79,6 +79,7 @@ test('two browsers hear and see each other, mute, turn the camera off, and hang 
   await bob.getByText('alice’s camera is off').waitFor();
   await control(alice, 'Turn camera on');
   await bob.getByText('alice’s camera is off').waitFor({ state: 'detached' });
+  await bob.getByLabel('alice’s picture').waitFor();
   assertSaw((await observe(bob, 2_000)).pictures, { seconds: 2, loop: LOOP, first: 1_000 });
 
   await bob.keyboard.press('i');
@@ -111,6 +112,7 @@ test('a call with keys alone, answered without a camera', options, async (t) => 
   // A camera turned on later needs no renegotiation.
   await bob.keyboard.press('v');
   await alice.getByText('bob’s camera is off').waitFor({ state: 'detached' });
+  await alice.getByLabel('bob’s picture').waitFor();
   assertSaw((await observe(alice, 2_000)).pictures, { seconds: 2, loop: LOOP, first: 2_000 });
   await alice.keyboard.press('Control+h');
   await isIdle(alice);

@@ -25,7 +25,7 @@ export function InCall({ app, call }: { app: App; call: Active }) {
   const fullscreen = useFullscreen(stage);
   const { media, calls } = app;
   const remote = calls.remote.value;
-  const picture = call.peerMedia.video !== 'off' && call.connectedAt !== null;
+  const [picture, setPicture] = useState(false);
   const awake = useAwake(stage, picture && panel === null);
 
   const toggleMute = () => {
@@ -67,7 +67,9 @@ export function InCall({ app, call }: { app: App; call: Active }) {
           <Picture
             stream={remote}
             label={`${call.peer.name}’s picture`}
-            class={picture ? 'remote-picture' : 'remote-picture remote-hidden'}
+            class="remote-picture"
+            on={call.peerMedia.video !== 'off' && call.connectedAt !== null}
+            onShown={setPicture}
           />
         </>
       )}
@@ -161,9 +163,15 @@ function NoPicture({ call, remote }: { call: Active; remote: MediaStream | null 
       <div ref={ring} class="voice">
         <Avatar name={call.peer.name} size="large" />
       </div>
-      <p>{call.connectedAt === null ? 'Connecting…' : `${call.peer.name}’s camera is off`}</p>
+      <p>{noPictureWords(call)}</p>
     </div>
   );
+}
+
+function noPictureWords(call: Active): string {
+  if (call.connectedAt === null) return 'Connecting…';
+  if (call.peerMedia.video === 'off') return `${call.peer.name}’s camera is off`;
+  return `Waiting for ${call.peer.name}’s picture…`;
 }
 
 function QualityButton({ app, open, onClick }: { app: App; open: boolean; onClick(): void }) {

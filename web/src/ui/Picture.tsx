@@ -1,4 +1,4 @@
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 
 /** Cropping up to this share of a picture to fill the screen is better than bars around it. */
 const MAY_CROP = 0.2;
@@ -12,9 +12,49 @@ function fitPicture(video: HTMLVideoElement): void {
   video.style.setProperty('--fit', lost <= MAY_CROP ? 'cover' : 'contain');
 }
 
-/** A stream's picture. Its sound, where it has any, is played by {@link Sound}. */
-export function Picture({ stream, label, class: className }: { stream: MediaStream; label: string; class: string }) {
+/**
+ * Whether a picture that was received since `on` became true is there. A video element keeps its last picture, which
+ * would otherwise flash up when a camera comes back.
+ */
+function useFreshPicture(element: { readonly current: HTMLVideoElement | null }, on: boolean): boolean {
+  const [fresh, setFresh] = useState(false);
+  useEffect(() => {
+    setFresh(false);
+    const video = element.current;
+    if (!on || video === null) return;
+    if (!('requestVideoFrameCallback' in video)) {
+      setFresh(true);
+      return;
+    }
+    const since = performance.now();
+    const look = (_now: number, { receiveTime }: VideoFrameCallbackMetadata) => {
+      if (receiveTime === undefined || receiveTime >= since) setFresh(true);
+      else request = video.requestVideoFrameCallback(look);
+    };
+    let request = video.requestVideoFrameCallback(look);
+    return () => video.cancelVideoFrameCallback(request);
+  }, [on]);
+  return on && fresh;
+}
+
+/** A stream's picture while it is `on`. Its sound, where it has any, is played by {@link Sound}. */
+export function Picture({
+  stream,
+  label,
+  class: className,
+  on = true,
+  onShown,
+}: {
+  stream: MediaStream;
+  label: string;
+  class: string;
+  on?: boolean;
+  /** Told when there is something to see, and when there no longer is. */
+  onShown?(shown: boolean): void;
+}) {
   const video = useRef<HTMLVideoElement>(null);
+  const shown = useFreshPicture(video, on);
+  useEffect(() => onShown?.(shown), [shown]);
   useEffect(() => {
     if (video.current !== null && video.current.srcObject !== stream) video.current.srcObject = stream;
   }, [stream]);
@@ -30,7 +70,17 @@ export function Picture({ stream, label, class: className }: { stream: MediaStre
       element.removeEventListener('resize', refit);
     };
   }, []);
-  return <video ref={video} class={className} aria-label={label} autoplay playsInline muted disablePictureInPicture />;
+  return (
+    <video
+      ref={video}
+      class={shown ? className : `${className} picture-hidden`}
+      aria-label={label}
+      autoplay
+      playsInline
+      muted
+      disablePictureInPicture
+    />
+  );
 }
 
 /** A stream's sound, on a speaker. */
