@@ -22,10 +22,14 @@
 #![warn(missing_docs)]
 
 pub mod audio;
+#[cfg(any(feature = "video", fuzzing))]
+mod av1;
 mod call;
 pub mod clock;
 mod engine;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod media;
 mod route;
 mod signaling;

@@ -11,7 +11,7 @@ mod delay;
 mod device;
 #[cfg(feature = "devices")]
 mod drift;
-mod jitter_buffer;
+pub(crate) mod jitter_buffer;
 mod level;
 mod mixer;
 mod opus;

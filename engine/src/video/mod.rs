@@ -14,15 +14,10 @@ pub mod camera;
 pub mod convert;
 pub mod decoder;
 pub mod encoder;
-pub(crate) mod frame_buffer;
 pub mod frame_number;
-#[doc(hidden)]
-pub mod fuzz;
 pub mod i420;
 mod numbered;
-pub(crate) mod obu;
 pub mod pace;
-pub(crate) mod packetize;
 pub mod pattern;
 mod png;
 pub(crate) mod receiver;

@@ -6,10 +6,11 @@
 use super::{
     cadence::Cadence,
     decoder::{DecodeError, Decoder},
-    frame_buffer::{EncodedFrame, FrameBuffer, FrameBufferConfig, Output},
 };
 use crate::{
-    Timestamp, clock,
+    Timestamp,
+    av1::frame_buffer::{EncodedFrame, FrameBuffer, FrameBufferConfig, Output},
+    clock,
     media::{MediaError, VideoFrame, VideoSink},
 };
 use halloo_transport::ReceivedPacket;

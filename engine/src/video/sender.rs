@@ -8,11 +8,12 @@ use super::{
     adapt::{Adaptation, Adapter, Offer},
     cadence::Cadence,
     encoder::{Content, Encoder, EncoderConfig, KeyFrame},
-    packetize::packetize,
     scale::scale,
 };
 use crate::{
-    Timestamp, clock,
+    Timestamp,
+    av1::packetize::packetize,
+    clock,
     media::{MediaError, SourceWaker, VideoFrame, VideoPoll, VideoSource},
     route::MediaOutput,
 };

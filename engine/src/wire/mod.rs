@@ -22,7 +22,7 @@ mod link;
 mod negotiation;
 mod outbox;
 mod runtime;
-mod sdp;
+pub(crate) mod sdp;
 mod stats;
 mod watch;
 

@@ -112,6 +112,17 @@ pub(super) fn read(text: &str) -> Result<Description, WireError> {
     Ok(Description { ice_ufrag, sections })
 }
 
+/// Reads a description and negotiates it with itself, for fuzzers: each stream must be of a section that was read.
+pub(crate) fn fuzz(text: &str) {
+    let Ok(description) = read(text) else { return };
+    let streams = negotiate(&description, &description);
+    let mids = || description.sections.iter().map(|section| Some(&section.mid));
+    assert!(streams.send.iter().all(|stream| mids().any(|mid| mid == stream.mid.as_ref())), "a stream of no section");
+    assert!(streams.recv.iter().all(|stream| mids().any(|mid| mid == stream.mid.as_ref())), "a stream of no section");
+    // What is left for the connection stack must still be a description.
+    assert_eq!(read(&without_tracks(text)).map(|left| left.ice_ufrag).ok(), Some(description.ice_ufrag));
+}
+
 /// The same description without the peer's tracks: no `ssrc`, `ssrc-group`, `msid`, `rid` or `simulcast` lines.
 ///
 /// Received packets are taken below the connection stack's own tracks. Naming tracks to it would only make it keep

@@ -1,5 +1,5 @@
 use super::*;
-use crate::video::{obu, packetize::packetize};
+use crate::av1::{obu, packetize::packetize};
 use halloo_transport::session::MediaKind;
 use proptest::prelude::*;
 
