@@ -1,0 +1,30 @@
+// What this build of libwebrtc can be told by its session descriptions only.
+
+/** AV1 before the other codecs: there is no setCodecPreferences, and the order of payload types does the same (RFC 3264, section 5.1). */
+export function preferAv1(sdp) {
+  const lines = sdp.split('\r\n');
+  const at = lines.findIndex((line) => line.startsWith('m=video'));
+  if (at < 0) return sdp;
+  const av1 = av1Types(lines);
+  const [media, port, protocol, ...types] = lines[at].split(' ');
+  lines[at] = [media, port, protocol, ...av1, ...types.filter((type) => !av1.includes(type))].join(' ');
+  return lines.join('\r\n');
+}
+
+/** A remote description after which sending begins at this bitrate rather than at 300 kbit/s. */
+export function startAt(sdp, kbps) {
+  const lines = sdp.split('\r\n');
+  for (const type of av1Types(lines)) {
+    const parameters = lines.findIndex((line) => line.startsWith(`a=fmtp:${type} `));
+    if (parameters >= 0) lines[parameters] += `;x-google-start-bitrate=${kbps}`;
+    else {
+      const map = lines.findIndex((line) => line.startsWith(`a=rtpmap:${type} `));
+      lines.splice(map + 1, 0, `a=fmtp:${type} x-google-start-bitrate=${kbps}`);
+    }
+  }
+  return lines.join('\r\n');
+}
+
+function av1Types(lines) {
+  return lines.flatMap((line) => /^a=rtpmap:(\d+) AV1\//i.exec(line)?.[1] ?? []);
+}

@@ -1,0 +1,174 @@
+#!/usr/bin/env node
+// An endpoint like the `halloo` command whose engine is libwebrtc: same flags, same signaling, and a JSON report of the same
+// names. It is a program of its own since the addon takes its whole process down (see `end`).
+
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, writeSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { LibWebrtc } from './lib/libwebrtc.mjs';
+import { Signaling } from './lib/signaling.mjs';
+
+const USAGE = `usage: libwebrtc.mjs call|answer --server URL --as NAME [--to NAME] --audio-in F.wav --video-in F.y4m
+                    [--video-kbps N] [--record DIR] [--duration S]`;
+/** How often figures are taken, as in \`halloo\`. */
+const SAMPLE_EVERY = 500;
+const MEDIA = { audio_muted: false, video: 'camera' };
+
+async function main() {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: Object.fromEntries(
+      ['server', 'as', 'to', 'audio-in', 'video-in', 'video-kbps', 'record', 'duration'].map((name) => [name, { type: 'string' }]),
+    ),
+  });
+  const [command] = positionals;
+  const needed = ['server', 'as', 'audio-in', 'video-in', ...(command === 'call' ? ['to'] : [])];
+  if (!['call', 'answer'].includes(command) || needed.some((name) => values[name] === undefined)) throw new Error(USAGE);
+  if (values.record !== undefined) mkdirSync(values.record, { recursive: true });
+
+  const signaling = await Signaling.signIn(values.server.replace(/^ws/, 'http'), values.as);
+  const leave = new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => resolve('hung_up'));
+  });
+  const open = () =>
+    LibWebrtc.open({
+      voice: values['audio-in'],
+      clip: values['video-in'],
+      kbps: values['video-kbps'] && Number(values['video-kbps']),
+      record: values.record,
+    });
+  const started = { at: performance.now(), cpu: process.cpuUsage() };
+  const { call, peer, lib } = command === 'call' ? await dial(signaling, values.to, open) : await take(signaling, open, started);
+  const ended = new Promise((resolve) => signaling.on('ended', (event) => event.call === call && resolve(event.reason)));
+  signaling.on('candidate', (event) => event.call === call && void lib.addCandidate(event.candidate).catch(() => {}));
+  await lib.connected();
+  say(`connected with ${peer}`);
+
+  const connected = performance.now();
+  const sampler = new Sampler(lib, connected);
+  const over = after(values.duration === undefined ? null : Number.parseFloat(values.duration) * 1000);
+  const reason = await Promise.race([ended, leave, over]);
+  const stats = await sampler.stop();
+  const cpu = process.cpuUsage(started.cpu);
+  const duration = (performance.now() - connected) / 1000;
+  await signaling.request({ type: 'hang_up', call, reason: 'hung_up' }).catch(() => {});
+  const { sizes, ...recordings } = await lib.close();
+  return {
+    user: values.as,
+    peer,
+    direction: command === 'call' ? 'outgoing' : 'incoming',
+    connected: true,
+    connect_ms: connected - started.at,
+    duration_s: duration,
+    reason,
+    recordings,
+    samples: sampler.samples,
+    stats,
+    sizes,
+    cpu_seconds: (cpu.user + cpu.system) / 1e6,
+  };
+}
+
+async function dial(signaling, peer, open) {
+  const lib = await open();
+  const call = randomBytes(16).toString('hex');
+  const candidates = trickle(signaling, call, lib);
+  const sdp = await lib.offer();
+  await signaling.request({ type: 'invite', call, to: peer, media: MEDIA, sdp });
+  candidates.release();
+  const answered = await signaling.event('answered');
+  await lib.answered(answered.sdp);
+  return { call, peer, lib };
+}
+
+async function take(signaling, open, started) {
+  say('waiting for calls');
+  const { call, from, sdp } = await signaling.event('incoming_call', 3_600_000);
+  Object.assign(started, { at: performance.now(), cpu: process.cpuUsage() });
+  const lib = await open();
+  const candidates = trickle(signaling, call, lib);
+  const answer = await lib.answer(sdp);
+  await signaling.request({ type: 'answer', call, media: MEDIA, sdp: answer });
+  candidates.release();
+  return { call, peer: from, lib };
+}
+
+/** Sends own candidates, but none before the server knows what they belong to. */
+function trickle(signaling, call, lib) {
+  const waiting = [];
+  const send = (candidate) => void signaling.request({ type: 'candidate', call, candidate }).catch(() => {});
+  lib.onCandidate((candidate) => waiting.push(candidate));
+  return {
+    release() {
+      lib.onCandidate(send);
+      waiting.forEach(send);
+    },
+  };
+}
+
+/** Figures twice a second. */
+class Sampler {
+  samples = [];
+  #lib;
+  #connected;
+  #timer;
+  #last = null;
+
+  constructor(lib, connected) {
+    this.#lib = lib;
+    this.#connected = connected;
+    const take = () => void this.#take().catch(() => {});
+    this.#timer = setInterval(take, SAMPLE_EVERY);
+    take();
+  }
+
+  /** The figures at the end. */
+  async stop() {
+    clearInterval(this.#timer);
+    return this.#take();
+  }
+
+  async #take() {
+    const stats = await this.#lib.stats();
+    const now = performance.now();
+    if (this.#last !== null) {
+      const { stats: before, at } = this.#last;
+      const rate = (stream, field) => ((stats[stream][field] - before[stream][field]) * 1000) / (now - at);
+      this.samples.push({
+        t: (now - this.#connected) / 1000,
+        audio_in_kbps: rate('inbound_audio', 'bytes_received') * 8e-3,
+        audio_out_kbps: rate('outbound_audio', 'bytes_sent') * 8e-3,
+        video_in_kbps: rate('inbound_video', 'bytes_received') * 8e-3,
+        video_out_kbps: rate('outbound_video', 'bytes_sent') * 8e-3,
+        fps_in: rate('inbound_video', 'frames_decoded'),
+        fps_out: rate('outbound_video', 'frames_encoded'),
+      });
+    }
+    this.#last = { stats, at: now };
+    return stats;
+  }
+}
+
+function after(ms) {
+  return new Promise((resolve) => {
+    if (ms !== null) setTimeout(() => resolve('hung_up'), ms);
+  });
+}
+
+function say(text) {
+  writeSync(2, `${text}\n`);
+}
+
+/**
+ * Prints the report and leaves at once. Once an RTCAudioSource was used, the addon crashes while its process unwinds, and
+ * before that its threads keep the process alive: so there must be no unwinding.
+ */
+function end(report) {
+  writeSync(1, `${JSON.stringify(report)}\n`);
+  process.kill(process.pid, 'SIGKILL');
+}
+
+main().then(end, (error) => {
+  say(String(error.stack ?? error));
+  end({ connected: false, error: String(error.message ?? error) });
+});
