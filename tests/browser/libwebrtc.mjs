@@ -3,7 +3,7 @@
 // names. It is a program of its own since the addon takes its whole process down (see `end`).
 
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, writeSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { LibWebrtc } from './lib/libwebrtc.mjs';
 import { Signaling } from './lib/signaling.mjs';
@@ -37,7 +37,7 @@ async function main() {
       kbps: values['video-kbps'] && Number(values['video-kbps']),
       record: values.record,
     });
-  const started = { at: performance.now(), cpu: process.cpuUsage() };
+  const started = readings();
   const { call, peer, lib } = command === 'call' ? await dial(signaling, values.to, open) : await take(signaling, open, started);
   const ended = new Promise((resolve) => signaling.on('ended', (event) => event.call === call && resolve(event.reason)));
   signaling.on('candidate', (event) => event.call === call && void lib.addCandidate(event.candidate).catch(() => {}));
@@ -50,6 +50,7 @@ async function main() {
   const reason = await Promise.race([ended, leave, over]);
   const stats = await sampler.stop();
   const cpu = process.cpuUsage(started.cpu);
+  const javascript = javascriptSeconds() - started.javascript;
   const duration = (performance.now() - connected) / 1000;
   await signaling.request({ type: 'hang_up', call, reason: 'hung_up' }).catch(() => {});
   const { sizes, ...recordings } = await lib.close();
@@ -66,6 +67,7 @@ async function main() {
     stats,
     sizes,
     cpu_seconds: (cpu.user + cpu.system) / 1e6,
+    javascript_seconds: javascript,
   };
 }
 
@@ -84,7 +86,7 @@ async function dial(signaling, peer, open) {
 async function take(signaling, open, started) {
   say('waiting for calls');
   const { call, from, sdp } = await signaling.event('incoming_call', 3_600_000);
-  Object.assign(started, { at: performance.now(), cpu: process.cpuUsage() });
+  Object.assign(started, readings());
   const lib = await open();
   const candidates = trickle(signaling, call, lib);
   const answer = await lib.answer(sdp);
@@ -125,7 +127,7 @@ class Sampler {
   /** The figures at the end. */
   async stop() {
     clearInterval(this.#timer);
-    return this.#take();
+    return this.#lib.stats();
   }
 
   async #take() {
@@ -146,6 +148,22 @@ class Sampler {
     }
     this.#last = { stats, at: now };
     return stats;
+  }
+}
+
+function readings() {
+  return { at: performance.now(), cpu: process.cpuUsage(), javascript: javascriptSeconds() };
+}
+
+/** CPU time of the thread that runs this script: what `cpu_seconds` holds beside libwebrtc. NaN where the system does not say it. */
+function javascriptSeconds() {
+  try {
+    const stat = readFileSync(`/proc/self/task/${process.pid}/stat`, 'latin1');
+    const [user, system] = stat.slice(stat.lastIndexOf(')') + 2).split(' ').slice(11);
+    // In ticks of 10 ms.
+    return (Number(user) + Number(system)) / 100;
+  } catch {
+    return Number.NaN;
   }
 }
 

@@ -4,7 +4,7 @@ import wrtc from '@roamhq/wrtc';
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { letterbox } from './libwebrtc_scale.mjs';
-import { preferAv1, startAt } from './libwebrtc_sdp.mjs';
+import { hold, preferAv1 } from './libwebrtc_sdp.mjs';
 import { readWav, writeWav } from './wav.mjs';
 import { openY4m } from './y4m.mjs';
 
@@ -59,13 +59,11 @@ export class LibWebrtc {
   async answer(sdp) {
     await this.#describe('offer', sdp);
     await this.#connection.setLocalDescription(await this.#connection.createAnswer());
-    await this.#limit();
     return this.#connection.localDescription.sdp;
   }
 
-  async answered(sdp) {
-    await this.#describe('answer', sdp);
-    await this.#limit();
+  answered(sdp) {
+    return this.#describe('answer', sdp);
   }
 
   addCandidate({ candidate, sdp_mid: sdpMid, sdp_m_line_index: sdpMLineIndex }) {
@@ -116,6 +114,7 @@ export class LibWebrtc {
         total_encode_time: shown?.totalEncodeTime ?? 0,
         frame_width: shown?.frameWidth ?? 0,
         frame_height: shown?.frameHeight ?? 0,
+        target_bitrate: shown?.targetBitrate ?? 0,
         limited_by: shown?.qualityLimitationReason ?? null,
         encoder: shown?.encoderImplementation ?? null,
       },
@@ -130,16 +129,8 @@ export class LibWebrtc {
   }
 
   #describe(type, sdp) {
-    const wanted = this.#kbps === undefined ? sdp : startAt(sdp, this.#kbps);
+    const wanted = this.#kbps === undefined ? sdp : hold(sdp, this.#kbps);
     return this.#connection.setRemoteDescription(new RTCSessionDescription({ type, sdp: wanted }));
-  }
-
-  async #limit() {
-    if (this.#kbps === undefined) return;
-    const sender = this.#connection.getSenders().find(({ track }) => track?.kind === 'video');
-    const parameters = sender.getParameters();
-    for (const encoding of parameters.encodings) encoding.maxBitrate = this.#kbps * 1000;
-    await sender.setParameters(parameters);
   }
 
   #speak({ samples: voice, rate }) {

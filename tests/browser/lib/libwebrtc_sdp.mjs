@@ -11,17 +11,22 @@ export function preferAv1(sdp) {
   return lines.join('\r\n');
 }
 
-/** A remote description after which sending begins at this bitrate rather than at 300 kbit/s. */
-export function startAt(sdp, kbps) {
+/**
+ * A remote description that makes the sender of pictures begin at this bitrate, rather than at 300 kbit/s, and not exceed it.
+ * `setParameters` always fails in this build.
+ */
+export function hold(sdp, kbps) {
   const lines = sdp.split('\r\n');
   for (const type of av1Types(lines)) {
+    const rates = `x-google-start-bitrate=${kbps};x-google-max-bitrate=${kbps}`;
     const parameters = lines.findIndex((line) => line.startsWith(`a=fmtp:${type} `));
-    if (parameters >= 0) lines[parameters] += `;x-google-start-bitrate=${kbps}`;
-    else {
-      const map = lines.findIndex((line) => line.startsWith(`a=rtpmap:${type} `));
-      lines.splice(map + 1, 0, `a=fmtp:${type} x-google-start-bitrate=${kbps}`);
-    }
+    if (parameters >= 0) lines[parameters] += `;${rates}`;
+    else lines.splice(lines.findIndex((line) => line.startsWith(`a=rtpmap:${type} `)) + 1, 0, `a=fmtp:${type} ${rates}`);
   }
+  const video = lines.findIndex((line) => line.startsWith('m=video'));
+  const connection = lines.findIndex((line, index) => index > video && line.startsWith('c='));
+  // RFC 3890: without the headers below.
+  if (video >= 0 && connection >= 0) lines.splice(connection + 1, 0, `b=TIAS:${kbps * 1000}`);
   return lines.join('\r\n');
 }
 
