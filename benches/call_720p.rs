@@ -26,6 +26,8 @@ const KBPS: f64 = 1_500.0;
 const SECONDS: f64 = 20.0;
 /// Congestion control and the encoder have settled.
 const STEADY_FROM: f64 = 3.0;
+/// Calls made at most for one of libwebrtc that reached its bitrate.
+const ATTEMPTS: usize = 4;
 /// Of so many different pictures, one is compared.
 const COMPARE_EVERY: usize = 5;
 
@@ -106,8 +108,20 @@ impl Setting {
         Self { server, dir, says, clip }
     }
 
-    /// Both sides' reports of a call.
+    /// Both sides' reports of a call. Now and then libwebrtc stays at the 300 kbit/s that it usually begins with: such a call is
+    /// no reference, and another is made.
     fn call(&self, kind: Kind, recording: Recording) -> [Value; 2] {
+        let mut reports = self.call_once(kind, recording);
+        for _ in 1..ATTEMPTS {
+            if kind == Kind::Halloo || reports.iter().all(|report| steady_kbps(report) > KBPS / 2.0) {
+                break;
+            }
+            reports = self.call_once(kind, recording);
+        }
+        reports
+    }
+
+    fn call_once(&self, kind: Kind, recording: Recording) -> [Value; 2] {
         let seconds = SECONDS.to_string();
         let callee = self.start(kind, recording, &["answer", "--as", "bob"]);
         callee.wait_for("waiting for calls");
