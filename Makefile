@@ -18,6 +18,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 HALLOO := $(TARGET)/release/halloo
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
 
+SAY_IF_COLD := test -x $(HALLOO) || echo "==> building: the first time takes some ten minutes on two cores, as Opus, libaom and dav1d are built from source"
+
 .PHONY: help deps web build demo test unit lint bench fuzz generate
 
 help: ## list what can be made
@@ -34,7 +36,7 @@ web/dist/index.html: $(WEB_SOURCES)
 	@touch $@
 
 build: web ## build the `halloo` command
-	@test -x $(HALLOO) || echo "==> building halloo: the first time takes some ten minutes on two cores, as Opus, libaom and dav1d are built from source"
+	@$(SAY_IF_COLD)
 	@cargo build --release -p halloo
 
 demo: build ## two endpoints call each other for ten seconds; ends with a report of what each heard and saw
@@ -44,7 +46,10 @@ unit: web ## the unit tests alone
 	@echo "==> unit tests"
 	@$(CARGO_TEST) --workspace --lib
 
-test: build ## every test: documentation, embedder, browser client, browsers, whole system
+test: web ## every test: documentation, embedder, browser client, browsers, whole system
+	@$(SAY_IF_COLD)
+	@echo "==> building everything"
+	@$(CARGO_TEST) --workspace --no-run
 	@echo "==> documentation tests"
 	@cargo test --release --workspace --doc --quiet
 	@echo "==> an embedder outside the workspace, without and with default features"
