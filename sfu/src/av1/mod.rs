@@ -1,0 +1,1 @@
+//! What AV1 carries beside its payload: the dependency descriptor.

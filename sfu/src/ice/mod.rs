@@ -1,0 +1,1 @@
+//! ICE-lite (RFC 8445): answers connectivity checks.

@@ -1,0 +1,19 @@
+//! The forwarding unit: takes each participant's media once and gives it to everybody who watches or listens.
+//!
+//! Pure cores ([`ice`], [`srtp`], [`sdp`], [`room`] and what rooms are made of) under one thin shell ([`shard`] over
+//! [`net`] and [`dtls`]). A shard is one thread that owns its socket and its rooms; nothing on the media path is shared.
+
+#![warn(missing_docs)]
+
+pub mod av1;
+pub mod dtls;
+pub mod ice;
+pub mod layers;
+pub mod net;
+pub mod room;
+pub mod rtp;
+pub mod sdp;
+pub mod shard;
+pub mod slot;
+pub mod speaker;
+pub mod srtp;

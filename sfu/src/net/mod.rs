@@ -1,0 +1,1 @@
+//! Sockets: batches of datagrams in and out.

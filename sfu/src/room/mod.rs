@@ -1,0 +1,1 @@
+//! A room above SRTP: participants, sources, and who gets what.

@@ -1,0 +1,1 @@
+//! RTP headers and extensions, read and written in place.

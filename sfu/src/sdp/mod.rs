@@ -1,0 +1,1 @@
+//! The one offer and answer of a participant.

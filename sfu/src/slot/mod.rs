@@ -1,0 +1,1 @@
+//! A receive slot: one continuous stream for the decoder whatever source it shows.

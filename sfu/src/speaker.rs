@@ -1,0 +1,1 @@
+//! Who speaks: the dominant speaker by RFC 6464 audio levels.
