@@ -1,1 +1,8 @@
-//! Which layers of a layered source a subscriber gets, and how bandwidth is divided.
+//! Which layers of a source a subscriber gets ([`Selector`]), and how its bandwidth is divided ([`allocate`]).
+
+mod allocator;
+mod frame_window;
+mod selector;
+
+pub use allocator::{Allocation, Class, Layer, Request, allocate};
+pub use selector::{Choice, Goal, PacketLayers, Selector};
