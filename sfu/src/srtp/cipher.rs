@@ -24,6 +24,7 @@ const GCM_TAG: usize = 16;
 const SHA1_80: usize = 10;
 
 /// Session keys of one direction.
+#[expect(clippy::large_enum_variant, reason = "one per direction and peer; the keys of the hot path stay in place")]
 pub(super) enum Cipher {
     Gcm { rtp: GcmKey, rtcp: GcmKey },
     CounterMode { rtp: Box<CounterModeKey>, rtcp: Box<CounterModeKey> },
