@@ -6,7 +6,9 @@
 #![warn(missing_docs)]
 
 pub mod av1;
+pub mod config;
 pub mod dtls;
+pub mod handle;
 pub mod ice;
 pub mod layers;
 pub mod net;
@@ -17,3 +19,6 @@ pub mod shard;
 pub mod slot;
 pub mod speaker;
 pub mod srtp;
+
+pub use config::SfuConfig;
+pub use handle::{JoinRequest, Overloaded, Sfu, SfuHandle, ShardStats, StartError};

@@ -113,54 +113,92 @@ impl<'a> Iterator for Runs<'a> {
 }
 
 /// The arenas of one thread: lent to receivers that get something in a batch, back at its end. So a receiver that is idle
-/// costs nothing.
+/// costs nothing. `P` is where a receiver's packets go.
 #[derive(Debug)]
-pub struct Arenas {
-    arenas: Vec<Arena>,
+pub struct Arenas<P> {
+    arenas: Vec<Lendable<P>>,
     free: Vec<usize>,
     lent: Vec<usize>,
 }
 
-impl Arenas {
+#[derive(Debug)]
+struct Lendable<P> {
+    arena: Arena,
+    path: Option<P>,
+    /// How often it was lent: tells an old lease from the present one.
+    times: u64,
+}
+
+/// The right to fill an arena, until it is taken back. The default is one that was taken back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lease {
+    at: usize,
+    times: u64,
+}
+
+impl<P: Copy> Arenas<P> {
     /// `count` arenas of 64 kB each.
     pub fn new(count: usize) -> Self {
         let count = count.max(1);
         Self {
-            arenas: (0..count).map(|_| Arena::new()).collect(),
+            arenas: (0..count).map(|_| Lendable { arena: Arena::new(), path: None, times: 0 }).collect(),
             free: (0..count).rev().collect(),
             lent: Vec::with_capacity(count),
         }
     }
 
-    /// Lends one, or `None` where all are lent: then [`Arenas::oldest`] has to be sent and given back.
-    pub fn lend(&mut self) -> Option<usize> {
+    /// Lends one for packets to `path`, or `None` where all are lent: then [`Arenas::take_oldest`] makes room.
+    pub fn lend(&mut self, path: P) -> Option<Lease> {
         let at = self.free.pop()?;
+        let lendable = &mut self.arenas[at];
+        lendable.times += 1;
+        lendable.path = Some(path);
         self.lent.push(at);
-        Some(at)
+        Some(Lease { at, times: lendable.times })
     }
 
-    /// The one that has been lent longest.
-    pub fn oldest(&self) -> Option<usize> {
-        self.lent.first().copied()
+    /// The arena of a lease, unless it was taken back.
+    pub fn get_mut(&mut self, lease: Lease) -> Option<&mut Arena> {
+        let lendable = self.arenas.get_mut(lease.at)?;
+        (lendable.times == lease.times && lendable.path.is_some()).then_some(&mut lendable.arena)
     }
 
-    /// Takes one back, emptied.
-    pub fn give_back(&mut self, at: usize) {
-        if let Some(place) = self.lent.iter().position(|lent| *lent == at) {
-            self.lent.remove(place);
-            self.arenas[at].clear();
-            self.free.push(at);
+    /// Takes back the arena lent longest, after `send` had it and where its packets go; `false` where none is lent.
+    pub fn take_oldest(&mut self, send: impl FnMut(P, &Arena)) -> bool {
+        if self.lent.is_empty() {
+            return false;
+        }
+        let at = self.lent.remove(0);
+        self.take(at, send);
+        true
+    }
+
+    /// Empties the arena of a lease, after `send` had it; the lease stays good.
+    pub fn empty(&mut self, lease: Lease, mut send: impl FnMut(P, &Arena)) {
+        let Some(lendable) = self.arenas.get_mut(lease.at).filter(|lendable| lendable.times == lease.times) else {
+            return;
+        };
+        if let Some(path) = lendable.path {
+            send(path, &lendable.arena);
+            lendable.arena.clear();
         }
     }
 
-    /// An arena that was lent.
-    pub fn get_mut(&mut self, at: usize) -> Option<&mut Arena> {
-        self.arenas.get_mut(at)
+    /// Takes back all arenas in the order in which they were lent, after `send` had each.
+    pub fn take_all(&mut self, mut send: impl FnMut(P, &Arena)) {
+        for place in 0..self.lent.len() {
+            self.take(self.lent[place], &mut send);
+        }
+        self.lent.clear();
     }
 
-    /// Whether all have been given back.
-    pub fn is_idle(&self) -> bool {
-        self.lent.is_empty()
+    fn take(&mut self, at: usize, mut send: impl FnMut(P, &Arena)) {
+        let lendable = &mut self.arenas[at];
+        if let Some(path) = lendable.path.take() {
+            send(path, &lendable.arena);
+        }
+        lendable.arena.clear();
+        self.free.push(at);
     }
 }
 
@@ -213,16 +251,23 @@ mod tests {
     }
 
     #[test]
-    fn arenas_go_round() {
+    fn arenas_go_round_and_old_leases_are_void() {
         let mut arenas = Arenas::new(2);
-        let (one, two) = (arenas.lend().unwrap(), arenas.lend().unwrap());
-        assert_eq!(arenas.lend(), None);
-        assert_eq!(arenas.oldest(), Some(one));
-        arenas.give_back(one);
-        arenas.give_back(one);
-        assert_eq!(arenas.lend(), Some(one));
-        assert_eq!(arenas.oldest(), Some(two));
-        assert_eq!(arenas.lend(), None);
+        let (one, two) = (arenas.lend('a').unwrap(), arenas.lend('b').unwrap());
+        assert_eq!(arenas.lend('c'), None);
+        arenas.get_mut(one).unwrap().commit(5);
+        let mut sent = Vec::new();
+        assert!(arenas.take_oldest(|path, arena| sent.push((path, arena.len()))));
+        let third = arenas.lend('c').unwrap();
+        assert!(arenas.get_mut(one).is_none() && arenas.get_mut(two).is_some());
+        assert!(arenas.get_mut(third).unwrap().is_empty());
+        arenas.get_mut(two).unwrap().commit(7);
+        arenas.empty(two, |path, arena| sent.push((path, arena.len())));
+        assert!(arenas.get_mut(two).unwrap().is_empty());
+        arenas.take_all(|path, arena| sent.push((path, arena.len())));
+        assert_eq!(sent, [('a', 1), ('b', 1), ('b', 0), ('c', 0)]);
+        assert!(arenas.get_mut(two).is_none() && arenas.get_mut(Lease::default()).is_none());
+        assert!(!arenas.take_oldest(|_, _| panic!()));
     }
 
     proptest! {

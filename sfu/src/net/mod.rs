@@ -8,7 +8,7 @@ mod clock;
 mod socket;
 mod waker;
 
-pub use arena::{Arena, Arenas, Run, SEGMENT_ROOM};
+pub use arena::{Arena, Arenas, Lease, Run, Runs, SEGMENT_ROOM};
 pub use clock::Clock;
 pub use socket::{Received, Receiver, SendOutcome, Socket, SocketConfig};
 pub use waker::Waker;

@@ -45,7 +45,7 @@ impl Cipher {
         })
     }
 
-    const fn tag_len(&self) -> usize {
+    pub(super) const fn tag_len(&self) -> usize {
         match self {
             Self::Gcm { .. } => GCM_TAG,
             Self::CounterMode { .. } => SHA1_80,

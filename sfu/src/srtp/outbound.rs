@@ -33,6 +33,11 @@ impl Outbound {
         Self { cipher, rtp: Streams::default(), rtcp_index: 0 }
     }
 
+    /// Bytes by which sealing lengthens an RTP packet.
+    pub const fn rtp_overhead(&self) -> usize {
+        self.cipher.tag_len()
+    }
+
     /// Seals the RTP packet in the first `len` bytes of `buffer`, which has [`super::MAX_RTP_OVERHEAD`] bytes of room behind
     /// them. Returns the length of the SRTP packet.
     ///
