@@ -10,7 +10,7 @@ use halloo_transport::Bitrate;
 /// What a layer that is not sent yet has to fit with: a fifth to spare.
 const UPWARD_MARGIN: f64 = 1.2;
 /// A picture this much smaller than its tile still fills it.
-const TILE_SHARE: f64 = 0.8;
+pub(crate) const TILE_SHARE: f64 = 0.8;
 
 /// Whose wishes come first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -4,5 +4,6 @@ mod allocator;
 mod frame_window;
 mod selector;
 
+pub(crate) use allocator::TILE_SHARE;
 pub use allocator::{Allocation, Class, Layer, Request, allocate};
 pub use selector::{Choice, Goal, PacketLayers, Selector};

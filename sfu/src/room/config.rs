@@ -66,10 +66,6 @@ impl SourceKind {
             Self::Camera | Self::Screen => SlotKind::Video,
         }
     }
-
-    pub(super) const fn index(self) -> usize {
-        self as usize
-    }
 }
 
 /// One source of one participant. Travels as CSRC on every packet forwarded from it, and is never zero.

@@ -63,6 +63,8 @@ pub struct SlotStream {
     audio_starts: bool,
     frame_offset: u16,
     newest_frame: Option<u16>,
+    /// The receiver was told of fewer decode targets than there are.
+    told_fewer: bool,
 }
 
 impl SlotStream {
@@ -76,6 +78,7 @@ impl SlotStream {
             audio_starts: true,
             frame_offset: 0,
             newest_frame: None,
+            told_fewer: false,
         }
     }
 
@@ -142,6 +145,7 @@ impl SlotStream {
         active_targets: Option<u32>,
     ) -> Verdict {
         let frame = packet.layers.as_ref().and_then(|l| l.descriptor).map(|(descriptor, _)| descriptor.frame_number);
+        let active_targets = self.mask(packet, active_targets);
         if starts {
             self.sequence.start(packet.seq);
             self.timeline.start(now, packet.timestamp);
@@ -160,6 +164,28 @@ impl SlotStream {
         }
         self.sent.insert(sent);
         Verdict::Forward { sent, starts }
+    }
+
+    /// The decode targets to tell: a receiver keeps what it was told, so once in a temporal unit is enough.
+    fn mask(&mut self, packet: &SourcePacket<'_>, active_targets: Option<u32>) -> Option<u32> {
+        let layers = packet.layers.as_ref()?;
+        let (descriptor, _) = layers.descriptor?;
+        let tells = descriptor.has_structure || (descriptor.start_of_frame && descriptor.spatial == 0);
+        if !tells {
+            return None;
+        }
+        match active_targets {
+            Some(mask) => {
+                self.told_fewer = true;
+                Some(mask)
+            }
+            // A structure takes back what was told before.
+            None => {
+                let repeat = self.told_fewer && !descriptor.has_structure;
+                self.told_fewer &= !descriptor.has_structure;
+                repeat.then_some(layers.active_targets)
+            }
+        }
     }
 
     fn rewrite(
