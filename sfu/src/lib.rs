@@ -6,6 +6,8 @@
 #![warn(missing_docs)]
 
 pub mod av1;
+#[doc(hidden)]
+pub mod client;
 pub mod config;
 pub mod dtls;
 pub mod handle;
