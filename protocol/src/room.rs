@@ -132,28 +132,31 @@ pub struct Participant {
     pub role: Role,
     /// What they publish.
     pub media: RoomMedia,
-    /// Their sources by number.
-    pub sources: Vec<SourceNumber>,
     /// Whether the server reaches their device at the moment. Media may go on without it.
     pub reach: PeerReach,
 }
 
-/// A source's number: the CSRC (RFC 3550, section 5.1) of each of its packets.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct SourceNumber {
-    /// Which source.
-    pub kind: SourceKind,
-    /// Its CSRC.
-    pub csrc: u32,
-}
-
 /// A source of a participant.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SourceOf {
     /// Whose.
     pub participant: ParticipantId,
     /// Which.
     pub kind: SourceKind,
+}
+
+impl SourceOf {
+    /// The CSRC (RFC 3550, section 5.1) of each packet that the forwarding unit sends of it: four times the participant's
+    /// number, plus 0 for the microphone, 1 for the camera and 2 for the screen.
+    pub fn csrc(&self) -> u32 {
+        (self.participant.0 << 2) | self.kind as u32
+    }
+
+    /// The source with this CSRC; `None` where no source can have it.
+    pub fn from_csrc(csrc: u32) -> Option<Self> {
+        let kind = usize::try_from(csrc & 3).ok().and_then(|kind| SourceKind::ALL.get(kind).copied())?;
+        Some(Self { participant: ParticipantId(csrc >> 2), kind })
+    }
 }
 
 /// What holds for all in a room.
@@ -328,4 +331,19 @@ pub enum LeaveReason {
     /// They left; also a reason that this version does not know.
     #[serde(other)]
     Left,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_csrc_names_participant_and_source() {
+        for kind in SourceKind::ALL {
+            let source = SourceOf { participant: ParticipantId((1 << 30) - 1), kind };
+            assert_eq!(SourceOf::from_csrc(source.csrc()), Some(source));
+        }
+        assert_eq!(SourceOf { participant: ParticipantId(5), kind: SourceKind::Screen }.csrc(), 22);
+        assert_eq!(SourceOf::from_csrc(23), None);
+    }
 }
