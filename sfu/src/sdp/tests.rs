@@ -256,6 +256,23 @@ fn transports_of_a_bundle_must_agree() {
     assert_eq!(other("fingerprint", &format!("sha-256 {print}")), expect("fingerprint"));
 }
 
+#[test]
+fn sources_are_numbered_as_the_protocol_says() {
+    use crate::room::{ParticipantId, SourceId};
+    use halloo_protocol as wire;
+    let pairs = [
+        (SourceKind::Microphone, wire::SourceKind::Microphone),
+        (SourceKind::Camera, wire::SourceKind::Camera),
+        (SourceKind::Screen, wire::SourceKind::Screen),
+    ];
+    for number in [1, 77, (1 << 30) - 1] {
+        for (kind, named) in pairs {
+            let told = wire::SourceOf { participant: wire::ParticipantId(number), kind: named };
+            assert_eq!(SourceId::new(ParticipantId::from_get(number), kind).csrc(), told.csrc());
+        }
+    }
+}
+
 /// Good offers with lines taken out, doubled, swapped or cut.
 fn mutated() -> impl Strategy<Value = String> {
     let offers =
