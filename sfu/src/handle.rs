@@ -279,10 +279,15 @@ impl SfuHandle {
         }
     }
 
-    fn shard(&self, room: &str) -> &Shard {
+    /// Which shard a room is on, whether it is open or not.
+    pub fn shard_of(&self, room: &str) -> usize {
         let mut hasher = DefaultHasher::new();
         room.hash(&mut hasher);
-        &self.shards[(hasher.finish() % self.shards.len() as u64) as usize]
+        (hasher.finish() % self.shards.len() as u64) as usize
+    }
+
+    fn shard(&self, room: &str) -> &Shard {
+        &self.shards[self.shard_of(room)]
     }
 }
 

@@ -6,6 +6,9 @@
 //! RFC 8445, RFC 7675 (checks go on as consent), RFC 5764.
 
 mod checks;
+mod inline;
+
+pub use inline::InlineHandshakes;
 
 use std::collections::VecDeque;
 

@@ -94,6 +94,11 @@ pub enum Event {
         /// The room.
         room: Arc<str>,
     },
+    /// A whole shard broke: all of its rooms and participants are gone, and no other event says so.
+    ShardFailed {
+        /// Which.
+        shard: usize,
+    },
 }
 
 /// Takes events without waiting.

@@ -3,11 +3,12 @@
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         mpsc::{Receiver as Queue, SyncSender, TrySendError, sync_channel},
     },
-    thread::{Builder, JoinHandle},
+    thread::{Builder, JoinHandle, sleep},
     time::Duration,
 };
 
@@ -19,7 +20,7 @@ use rustix::{
 };
 
 use super::{
-    command::{Admission, EventSink, JoinError},
+    command::{Admission, Event, EventSink, JoinError},
     core::{Core, ShardConfig},
     stats::Stats,
     wire::{Path, Wire},
@@ -44,13 +45,28 @@ type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
 /// What control says to the thread.
 pub(crate) enum Control {
-    Join { admission: Box<Admission>, reply: Reply<Result<ParticipantId, JoinError>> },
-    Leave { room: Arc<str>, participant: ParticipantId },
-    Command { room: Arc<str>, command: Command },
+    Join {
+        admission: Box<Admission>,
+        reply: Reply<Result<ParticipantId, JoinError>>,
+    },
+    Leave {
+        room: Arc<str>,
+        participant: ParticipantId,
+    },
+    Command {
+        room: Arc<str>,
+        command: Command,
+    },
     RestartIce(IceRestart),
-    CloseRoom { room: Arc<str> },
-    Stats { reply: Reply<ThreadStats> },
+    CloseRoom {
+        room: Arc<str>,
+    },
+    Stats {
+        reply: Reply<ThreadStats>,
+    },
     Stop,
+    #[cfg(test)]
+    Panic,
 }
 
 /// New ICE credentials of both ends.
@@ -123,13 +139,29 @@ pub(crate) fn start(shell: Shell, number: usize, workers: &Workers, events: impl
     let (control, controls) = sync_channel(shell.control_queue);
     let handshakes = workers.handshakes(report_sender, waker.clone());
     let own_waker = waker.clone();
+    let mut events = events;
     let thread = Builder::new().name(format!("sfu-shard-{number}")).spawn(move || {
         if let Some(processor) = shell.pin {
             pin(processor);
         }
-        Thread::new(shell, own_waker, handshakes, events).run(&controls, &reports);
+        // A panic outside of any room ends all rooms of the shard; it goes on without them.
+        while catch_unwind(AssertUnwindSafe(|| {
+            Thread::new(&shell, &own_waker, handshakes.clone(), &mut events).run(&controls, &reports);
+        }))
+        .is_err()
+        {
+            pass_on(&mut events, Event::ShardFailed { shard: number });
+        }
     })?;
     Ok(Running { control, waker, thread: Some(thread) })
+}
+
+/// Passes on an event that must not be lost, however long that takes.
+fn pass_on(events: &mut impl EventSink, mut event: Event) {
+    while let Err(refused) = events.offer(event) {
+        event = refused;
+        sleep(RETRY_EVENTS);
+    }
 }
 
 /// Keeps the calling thread on one processor; where that is not allowed it goes where the system puts it.
@@ -139,23 +171,23 @@ fn pin(processor: usize) {
     let _ = sched_setaffinity(None, &set);
 }
 
-struct Thread<E> {
+struct Thread<'a, E> {
     core: Core<Room, Handshakes>,
-    outlet: Outlet,
+    outlet: Outlet<'a>,
     receiver: Receiver,
     clock: Clock,
-    waker: Waker,
-    events: E,
+    waker: &'a Waker,
+    events: &'a mut E,
     event_waits: bool,
 }
 
 /// The socket as a core sees it.
-struct Outlet {
-    socket: Socket,
+struct Outlet<'a> {
+    socket: &'a Socket,
     lost: u64,
 }
 
-impl Wire for Outlet {
+impl Wire for Outlet<'_> {
     fn send(&mut self, path: Path, bytes: &[u8], segment: usize) {
         let outcome = match path.remote.protocol {
             Protocol::Udp => self.socket.send(path.remote.address, path.local, bytes, segment),
@@ -176,11 +208,11 @@ enum Turn {
     Stop,
 }
 
-impl<E: EventSink> Thread<E> {
-    fn new(shell: Shell, waker: Waker, handshakes: Handshakes, events: E) -> Self {
+impl<'a, E: EventSink> Thread<'a, E> {
+    fn new(shell: &'a Shell, waker: &'a Waker, handshakes: Handshakes, events: &'a mut E) -> Self {
         Self {
             core: Core::new(shell.clock.now(), shell.config, handshakes),
-            outlet: Outlet { socket: shell.socket, lost: 0 },
+            outlet: Outlet { socket: &shell.socket, lost: 0 },
             receiver: Receiver::new(),
             clock: shell.clock,
             waker,
@@ -212,7 +244,7 @@ impl<E: EventSink> Thread<E> {
     fn receive(&mut self) -> bool {
         for _ in 0..BATCHES {
             // An error of the socket that lasts would show as silence; it is not worth ending all rooms for.
-            if !self.receiver.receive(&self.outlet.socket).unwrap_or(false) {
+            if !self.receiver.receive(self.outlet.socket).unwrap_or(false) {
                 return false;
             }
             let now = self.clock.now();
@@ -251,6 +283,8 @@ impl<E: EventSink> Thread<E> {
             Control::CloseRoom { room } => core.close_room(now, &room, wire),
             Control::Stats { reply } => reply(ThreadStats { core: core.stats(), lost_in_kernel: wire.lost }),
             Control::Stop => return Turn::Stop,
+            #[cfg(test)]
+            Control::Panic => panic!("as told"),
         }
         Turn::Continue
     }
@@ -272,11 +306,41 @@ impl<E: EventSink> Thread<E> {
             until = until.min(RETRY_EVENTS);
         }
         let timeout = Timespec { tv_sec: until.as_secs() as i64, tv_nsec: i64::from(until.subsec_nanos()) };
-        let mut sources = [PollFd::new(&self.outlet.socket, PollFlags::IN), PollFd::new(&self.waker, PollFlags::IN)];
+        let mut sources = [PollFd::new(self.outlet.socket, PollFlags::IN), PollFd::new(self.waker, PollFlags::IN)];
         // Interrupted or not, the next turn looks at everything.
         let _ = poll(&mut sources, Some(&timeout));
         if sources[1].revents().contains(PollFlags::IN) {
             self.waker.reset();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dtls::{Certificate, Endpoint, WorkersConfig},
+        net::SocketConfig,
+    };
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_shard_that_panics_says_so_and_goes_on() {
+        let clock = Clock::start();
+        let endpoint = Endpoint::new(Certificate::generate().unwrap(), clock.origin()).unwrap();
+        let workers = Workers::start(&endpoint, clock, WorkersConfig::default()).unwrap();
+        let bind = "127.0.0.1:0".parse().unwrap();
+        let socket = Socket::open(SocketConfig { bind, receive_buffer: 1 << 16, send_buffer: 1 << 16 }).unwrap();
+        let (sender, events) = sync_channel(1);
+        let shell = Shell { socket, clock, config: ShardConfig::default(), pin: Some(0), control_queue: 8 };
+        let mut running = start(shell, 3, &workers, sender).unwrap();
+        running.send(Control::Panic).unwrap();
+        assert_eq!(events.recv_timeout(PATIENCE), Ok(Event::ShardFailed { shard: 3 }));
+        let (reply, answer) = sync_channel(1);
+        running.send(Control::Stats { reply: Box::new(move |stats| reply.send(stats).unwrap()) }).unwrap();
+        assert_eq!(answer.recv_timeout(PATIENCE), Ok(ThreadStats::default()));
+        running.stop();
+        workers.join();
     }
 }
