@@ -1,5 +1,7 @@
 //! The whole unit over real sockets: clients join, shake hands, and hear each other.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::time::Duration;

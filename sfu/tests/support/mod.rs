@@ -2,6 +2,7 @@
 //! for a datagram or a timer of the client's own, never for time to pass.
 
 #![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     net::UdpSocket,
