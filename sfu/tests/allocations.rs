@@ -92,7 +92,6 @@ fn forwarding_a_packet_allocates_nothing() {
 }
 
 #[test]
-#[ignore = "fails: the arrival log of transport-wide feedback is a tree, which takes a node every few packets"]
 fn forwarding_a_packet_with_a_transport_wide_number_allocates_nothing() {
     assert_eq!(allocations_of_packets(Numbering::TransportWide), 0);
 }
