@@ -63,6 +63,11 @@ impl FrameWindow {
     pub(super) fn has_references(&self, frame: u16, diffs: &[u16]) -> bool {
         diffs.iter().all(|diff| self.place(frame.wrapping_sub(*diff)) == Place::Decided { forwarded: true })
     }
+
+    /// Whether a frame that `frame` refers to was left out.
+    pub(super) fn lacks_reference(&self, frame: u16, diffs: &[u16]) -> bool {
+        diffs.iter().any(|diff| self.place(frame.wrapping_sub(*diff)) == Place::Decided { forwarded: false })
+    }
 }
 
 fn bit(words: &[u64; WORDS], frame: u16) -> bool {
@@ -90,6 +95,8 @@ mod tests {
         assert_eq!(window.place(2), Place::New);
         assert!(window.has_references(2, &[4]));
         assert!(!window.has_references(2, &[4, 1]));
+        assert!(window.lacks_reference(2, &[4, 1]));
+        assert!(!window.lacks_reference(2, &[2, 4]), "nothing is known of frame 0");
         window.decide(510, true);
         assert_eq!(window.place(65_534), Place::Forgotten);
         assert_eq!(window.place(2), Place::Late, "the window moved over it");

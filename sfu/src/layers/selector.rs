@@ -128,7 +128,9 @@ impl Selector {
             Place::Decided { forwarded } => forwarded,
             Place::Forgotten => return Choice::LeaveOut,
             Place::Late => {
-                let forward = descriptor.indication(current.target) != Indication::NotPresent;
+                // The target may have changed since: what refers to a frame that was left out is of no use.
+                let forward = descriptor.indication(current.target) != Indication::NotPresent
+                    && !self.frames.lacks_reference(frame, descriptor.diffs());
                 self.frames.decide(frame, forward);
                 forward
             }

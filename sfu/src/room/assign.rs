@@ -113,7 +113,8 @@ fn wanted_video(subscriber: &Subscriber, followed: &[SourceId], publishers: &[Op
         .collect();
     wishes.sort_by_key(|w| (!w.pinned, std::cmp::Reverse(u64::from(w.width) * u64::from(w.height))));
     let follows = subscriber.others.is_none_or(|(_, height)| height > 0);
-    let rest = followed.iter().copied().filter(|source| follows && !is_own(subscriber.id, *source));
+    let hidden = |source: &SourceId| subscriber.wishes.iter().any(|w| w.source == *source && w.height == 0);
+    let rest = followed.iter().copied().filter(|s| follows && !hidden(s) && !is_own(subscriber.id, *s));
     let mut wanted: Vec<SourceId> = Vec::with_capacity(places);
     for source in wishes.iter().map(|w| w.source).chain(rest) {
         if wanted.len() == places {

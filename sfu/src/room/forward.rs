@@ -164,7 +164,7 @@ impl Path<'_> {
         stored: &StoredPacket<'_>,
         egress: &mut impl Egress,
     ) -> bool {
-        if !subscriber.connected {
+        if !subscriber.connected || stored.is_unread() {
             return false;
         }
         let Some(slot) = subscriber.slots.get_mut(usize::from(listener.slot)) else { return false };

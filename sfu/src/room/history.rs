@@ -48,6 +48,13 @@ pub(super) struct StoredPacket<'a> {
     pub(super) payload: &'a [u8],
 }
 
+impl StoredPacket<'_> {
+    /// Whether it has a descriptor that could not be read.
+    pub(super) const fn is_unread(&self) -> bool {
+        self.facts.descriptor.is_none() && !self.descriptor.is_empty()
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     facts: PacketFacts,
@@ -70,6 +77,8 @@ pub(super) struct PacketHistory {
     bounds: HistoryBounds,
     bytes: Vec<u8>,
     written: u64,
+    /// Up to here writing overwrites nothing young.
+    safe_until: u64,
     /// By number modulo length.
     entries: Vec<Option<Entry>>,
     highest: Option<SeqNo>,
@@ -78,7 +87,7 @@ pub(super) struct PacketHistory {
 impl PacketHistory {
     /// Nothing stored; takes no memory.
     pub(super) const fn new(bounds: HistoryBounds) -> Self {
-        Self { bounds, bytes: Vec::new(), written: 0, entries: Vec::new(), highest: None }
+        Self { bounds, bytes: Vec::new(), written: 0, safe_until: 0, entries: Vec::new(), highest: None }
     }
 
     /// Stores a packet; one larger than 64 kB, or than the bound, is not stored.
@@ -113,6 +122,14 @@ impl PacketHistory {
         Some(StoredPacket { facts: entry.facts, descriptor, payload })
     }
 
+    /// Takes the descriptor of a packet that could not be read before.
+    pub(super) fn set_descriptor(&mut self, seq: SeqNo, descriptor: Descriptor) {
+        let entry = self.place(seq).and_then(|i| self.entries.get_mut(i)?.as_mut());
+        if let Some(entry) = entry.filter(|entry| entry.facts.seq == seq) {
+            entry.facts.descriptor = Some(descriptor);
+        }
+    }
+
     /// The highest number stored.
     pub(super) const fn highest(&self) -> Option<SeqNo> {
         self.highest
@@ -142,33 +159,31 @@ impl PacketHistory {
 
     /// Grows where what would be overwritten is still young.
     fn make_room(&mut self, now: Timestamp, seq: SeqNo, len: usize) {
-        let young = |entry: &Entry| now.since(entry.at) <= self.bounds.max_age;
-        let replaced = self.place(seq).and_then(|i| self.entries.get(i)?.as_ref());
-        if self.entries.is_empty() || (self.entries.len() < self.bounds.max_packets && replaced.is_some_and(young)) {
+        let max_age = self.bounds.max_age;
+        let young = |entry: &Entry| now.since(entry.at) <= max_age;
+        let taken = |history: &Self| {
+            let replaced = history.place(seq).and_then(|i| history.entries.get(i)?.as_ref());
+            history.entries.is_empty() || replaced.is_some_and(young)
+        };
+        while self.entries.len() < self.bounds.max_packets && taken(self) {
             self.grow_entries();
         }
-        let end = self.written + len as u64;
-        let overwritten = |entry: &Entry| {
-            self.holds(entry)
-                && entry.position + (self.bytes.len() as u64) < end
-                && now.since(entry.at) <= self.bounds.max_age
-        };
-        let full = end > self.bytes.len() as u64;
-        if full
-            && self.bytes.len() < self.bounds.max_bytes
-            && (self.bytes.len() < len || self.oldest().is_some_and(overwritten))
-        {
-            self.grow_bytes(len);
+        let end = self.end_after(len);
+        if end > self.safe_until && self.bytes.len() < self.bounds.max_bytes {
+            let held = |entry: &&Entry| self.holds(entry) && young(entry);
+            let oldest = self.entries.iter().flatten().filter(held).map(|entry| entry.position).min();
+            self.safe_until = oldest.unwrap_or(self.written) + self.bytes.len() as u64;
+            if end > self.safe_until || len > self.bytes.len() {
+                self.grow_bytes(len);
+            }
         }
     }
 
-    fn oldest(&self) -> Option<&Entry> {
-        let highest = self.highest?.0;
-        let held = |back: u64| {
-            let seq = SeqNo(highest.checked_sub(back)?);
-            self.entries.get(self.place(seq)?)?.as_ref().filter(|e| e.facts.seq == seq && self.holds(e))
-        };
-        (0..self.entries.len() as u64).rev().find_map(held)
+    /// How much will have been written once `len` bytes lie in one piece.
+    fn end_after(&self, len: usize) -> u64 {
+        let offset = self.offset(self.written);
+        let skipped = if offset + len > self.bytes.len() { self.bytes.len() - offset } else { 0 };
+        self.written + (skipped + len) as u64
     }
 
     fn grow_entries(&mut self) {
@@ -181,27 +196,31 @@ impl PacketHistory {
         }
     }
 
-    /// Doubles the ring and moves what it holds to where the new length has it.
+    /// Doubles the ring, at least to hold `len`, and lays what it holds at its beginning.
     fn grow_bytes(&mut self, len: usize) {
         let mut size = self.bytes.len().max(HistoryBounds::FIRST_BYTES / 2) * 2;
         while size < len && size < self.bounds.max_bytes {
             size *= 2;
         }
-        let size = size.min(self.bounds.max_bytes);
-        let old = std::mem::replace(&mut self.bytes, vec![0; size]);
+        let old = std::mem::replace(&mut self.bytes, vec![0; size.min(self.bounds.max_bytes)]);
         let (old_len, limit) = (old.len() as u64, self.written);
-        for place in &mut self.entries {
+        let mut held: Vec<&mut Option<Entry>> = self.entries.iter_mut().filter(|e| e.is_some()).collect();
+        held.sort_by_key(|entry| entry.map(|e| e.position));
+        let mut at = 0;
+        for place in held {
             let Some(entry) = place else { continue };
             let from = (entry.position % old_len.max(1)) as usize;
-            let to = (entry.position % size as u64) as usize;
             let bytes = old.get(from..from + entry.len()).filter(|_| entry.position + old_len >= limit);
-            let room = self.bytes.get_mut(to..to + entry.len());
-            match (bytes, room) {
-                (Some(bytes), Some(room)) => room.copy_from_slice(bytes),
-                // Would lie across the end of the new ring.
-                _ => *place = None,
+            let room = self.bytes.get_mut(at..at + entry.len());
+            if let (Some(bytes), Some(room)) = (bytes, room) {
+                room.copy_from_slice(bytes);
+                entry.position = at as u64;
+                at += bytes.len();
+            } else {
+                *place = None;
             }
         }
+        (self.written, self.safe_until) = (at as u64, 0);
     }
 
     /// A place for `len` bytes in one piece.
@@ -209,13 +228,8 @@ impl PacketHistory {
         if len > self.bytes.len() {
             return None;
         }
-        let offset = self.offset(self.written);
-        if offset + len > self.bytes.len() {
-            self.written += (self.bytes.len() - offset) as u64;
-        }
-        let position = self.written;
-        self.written += len as u64;
-        Some(position)
+        self.written = self.end_after(len);
+        Some(self.written - len as u64)
     }
 }
 
@@ -272,6 +286,15 @@ mod tests {
         assert!(history.get(MS(0), SeqNo(10_000)).is_none());
         history.clear();
         assert_eq!(history.memory(), 0);
+    }
+
+    #[test]
+    fn the_first_packet_survives_a_later_one_far_ahead() {
+        let mut history = PacketHistory::new(HistoryBounds::VIDEO);
+        for seq in [64, 96, 160, 65] {
+            history.insert(MS(0), facts(seq), b"", &payload(seq, 10));
+        }
+        assert!([64, 65, 96, 160].iter().all(|seq| history.get(MS(1), SeqNo(*seq)).is_some()));
     }
 
     proptest! {

@@ -32,7 +32,7 @@ pub struct VideoWish {
     pub source: SourceId,
     /// Width of its tile in pixels of the screen.
     pub width: u32,
-    /// Height of its tile.
+    /// Height of its tile; 0 for one that is not to be shown, even where its owner speaks.
     pub height: u32,
     /// Whether it goes before others, whoever speaks.
     pub pinned: bool,

@@ -3,7 +3,7 @@
 
 use super::{
     config::SlotKind,
-    history::{HistoryBounds, PacketFacts, PacketHistory},
+    history::{HistoryBounds, PacketFacts, PacketHistory, StoredPacket},
 };
 use crate::{
     av1::{Descriptor, Structure, starts_coded_video_sequence},
@@ -137,14 +137,15 @@ impl Stream {
             SlotKind::Video => {
                 facts.video_orientation = header.extension(ids.video_orientation).and_then(|v| v.first().copied());
                 bytes = header.extension(ids.dependency_descriptor).unwrap_or_default();
-                if !self.read_layers(&mut facts, bytes, payload) {
-                    return Received::Nothing;
-                }
+                self.read_layers(&mut facts, bytes, payload);
                 self.count(&facts, payload.len());
             }
         }
         self.all_bytes = self.all_bytes.saturating_add(payload.len() as u32);
         self.history.insert(now, facts, bytes, payload);
+        if facts.starts_key_frame {
+            self.read_again(now, seq);
+        }
         if restarted { Received::Restarted(seq) } else { Received::New(seq) }
     }
 
@@ -288,19 +289,30 @@ impl Stream {
         self.history.memory()
     }
 
-    fn read_layers(&mut self, facts: &mut PacketFacts, bytes: &[u8], payload: &[u8]) -> bool {
+    /// Reads what the packet says of layers. One that cannot be read is kept all the same: the structure that it needs may
+    /// come behind it.
+    fn read_layers(&mut self, facts: &mut PacketFacts, bytes: &[u8], payload: &[u8]) {
         if bytes.is_empty() {
-            // Without descriptor: an empty packet stays an empty packet.
             facts.starts_key_frame = starts_coded_video_sequence(payload);
-            return true;
+            return;
         }
-        let Ok(descriptor) = Descriptor::read(bytes, &mut self.structure) else { return payload.is_empty() };
+        let Ok(descriptor) = Descriptor::read(bytes, &mut self.structure) else { return };
         if let Some(active) = descriptor.active_targets {
             self.active_targets = active;
         }
         facts.starts_key_frame = descriptor.starts_key_frame();
         facts.descriptor = Some(descriptor);
-        true
+    }
+
+    /// Reads what came before the structure that the packet `from` brought, though it belongs behind it.
+    fn read_again(&mut self, now: Timestamp, from: SeqNo) {
+        let Some(highest) = self.history.highest() else { return };
+        for seq in (from.0 + 1..=highest.0).map(SeqNo) {
+            let Some(stored) = self.history.get(now, seq).filter(StoredPacket::is_unread) else { continue };
+            if let Ok(descriptor) = Descriptor::read(stored.descriptor, &mut self.structure) {
+                self.history.set_descriptor(seq, descriptor);
+            }
+        }
     }
 
     fn count(&mut self, facts: &PacketFacts, size: usize) {

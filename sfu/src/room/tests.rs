@@ -1,1 +1,1 @@
-//! Tests of the room as a whole.
+//! Tests of the room as a whole: what control is told, and who gets what.

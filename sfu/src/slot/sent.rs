@@ -55,8 +55,7 @@ impl SentRing {
     /// Remembers a packet. Grows to its bound within the first packets, never after.
     pub fn insert(&mut self, sent: Sent) {
         self.highest = Some(self.highest.map_or(sent.seq, |highest| highest.max(sent.seq)));
-        let taken = self.slot(sent.seq).is_none_or(|entry| entry.is_some());
-        if taken && self.entries.len() < Self::MAX_PACKETS {
+        while self.entries.len() < Self::MAX_PACKETS && self.slot(sent.seq).is_none_or(|entry| entry.is_some()) {
             self.grow();
         }
         if let Some(entry) = self.slot(sent.seq) {

@@ -64,7 +64,9 @@ impl SequenceRewriter {
             source.left_out += 1;
             return None;
         }
-        source.place(seq)
+        let out = source.place(seq)?;
+        self.next = self.next.max(out.next());
+        Some(out)
     }
 
     /// The number after the highest one given out.
@@ -159,6 +161,17 @@ mod tests {
         assert_eq!(seqs.forward(SeqNo(15)), Some(SeqNo(65_533)));
         assert_eq!(seqs.forward(SeqNo(12)), Some(SeqNo(65_531)));
         assert_eq!(seqs.leave_out(SeqNo(13)), Some(SeqNo(65_532)), "promised");
+    }
+
+    #[test]
+    fn a_number_that_was_filled_is_not_given_to_the_next_source() {
+        let mut seqs = rewriter();
+        seqs.start(SeqNo(10));
+        seqs.forward(SeqNo(10));
+        assert_eq!(seqs.leave_out(SeqNo(12)), None);
+        assert_eq!(seqs.leave_out(SeqNo(11)), Some(SeqNo(65_531)));
+        seqs.start(SeqNo(500));
+        assert_eq!(seqs.forward(SeqNo(500)), Some(SeqNo(65_532)));
     }
 
     #[test]
