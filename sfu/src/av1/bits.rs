@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn non_symmetric_numbers_follow_the_specification() {
         // Below five: 0, 1 and 2 take two bits, 3 and 4 take three.
-        let mut reader = BitReader::new(&[0b00_01_10_11, 0b0_111_0000]);
+        let mut reader = BitReader::new(&[0b0001_1011, 0b0111_0000]);
         let values: Vec<u32> = (0..5).map(|_| reader.non_symmetric(5).unwrap()).collect();
         assert_eq!(values, [0, 1, 2, 3, 4]);
         assert_eq!(BitReader::new(&[]).non_symmetric(1), Ok(0));

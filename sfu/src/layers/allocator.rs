@@ -115,7 +115,7 @@ fn choose<'a>(request: &Request<'a>, pass: Pass, budget: u64) -> Option<&'a Laye
     let mut fitting = candidates.filter(fits).map(|(_, layer)| layer);
     match pass {
         Pass::Lowest => fitting.next(),
-        Pass::Best => fitting.last(),
+        Pass::Best => fitting.next_back(),
     }
 }
 

@@ -390,7 +390,7 @@ mod tests {
                 if random.next_f64() < 0.05 {
                     stream.goal((random.next_u64() % 3) as u8, (random.next_u64() % 3) as u8);
                 }
-                if stream.since_key % mode.spatial() == 0 && random.next_f64() < 0.01 {
+                if stream.since_key.is_multiple_of(mode.spatial()) && random.next_f64() < 0.01 {
                     stream.key_frame();
                 }
                 let (number, index) = (stream.number, stream.since_key);

@@ -132,7 +132,7 @@ impl Room {
         }
         self.recency.retain(|place| *place != index);
         self.free.push(index);
-        if self.len() == 0 {
+        if self.is_empty() {
             self.next_cycle = None;
         }
         self.assign(now, egress);

@@ -167,13 +167,13 @@ impl Meeting {
                 continue;
             }
             let mut packets = Vec::new();
-            if (ms + 3 * index as u64) % 20 == 0 {
+            if (ms + 3 * index as u64).is_multiple_of(20) {
                 packets.push(client.sender.sound(now));
             }
-            if client.camera && (ms + 7 * index as u64) % 33 == 0 {
+            if client.camera && (ms + 7 * index as u64).is_multiple_of(33) {
                 packets.extend(client.sender.picture(now));
             }
-            let feedback = if ms % 10 == 0 { client.receiver.feedback(now) } else { Vec::new() };
+            let feedback = if ms.is_multiple_of(10) { client.receiver.feedback(now) } else { Vec::new() };
             packets.into_iter().for_each(|packet| self.post(Message::RtpToRoom(index, packet)));
             feedback.into_iter().for_each(|packet| self.post(Message::RtcpToRoom(index, packet)));
         }
