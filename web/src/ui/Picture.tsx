@@ -1,27 +1,38 @@
+import type { RefObject } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 
 /** Cropping up to this share of a picture to fill the screen is better than bars around it. */
 const MAY_CROP = 0.2;
 
 /** Fills the element where little is lost by it, else shows the whole picture. */
-function fitPicture(video: HTMLVideoElement): void {
+function fitPicture(video: HTMLVideoElement, mayCrop: number): void {
   const { videoWidth, videoHeight, clientWidth, clientHeight } = video;
   if (videoWidth === 0 || clientHeight === 0) return;
   const ratio = videoWidth / videoHeight / (clientWidth / clientHeight);
   const lost = 1 - Math.min(ratio, 1 / ratio);
-  video.style.setProperty('--fit', lost <= MAY_CROP ? 'cover' : 'contain');
+  video.style.setProperty('--fit', lost <= mayCrop ? 'cover' : 'contain');
 }
 
 /** A stream's picture. Its sound, where it has any, is played by {@link Sound}. */
-export function Picture({ stream, label, class: className }: { stream: MediaStream; label: string; class: string }) {
-  const video = useRef<HTMLVideoElement>(null);
+export function Picture(props: {
+  stream: MediaStream;
+  label: string;
+  class: string;
+  /** The share that may be cropped, 0 to 1. */
+  mayCrop?: number;
+  videoRef?: RefObject<HTMLVideoElement | null>;
+}) {
+  const { stream, mayCrop = MAY_CROP } = props;
+  const own = useRef<HTMLVideoElement>(null);
+  const video = props.videoRef ?? own;
   useEffect(() => {
     if (video.current !== null && video.current.srcObject !== stream) video.current.srcObject = stream;
   }, [stream]);
   useEffect(() => {
     const element = video.current;
     if (element === null) return;
-    const refit = () => fitPicture(element);
+    const refit = () => fitPicture(element, mayCrop);
+    refit();
     const observer = new ResizeObserver(refit);
     observer.observe(element);
     element.addEventListener('resize', refit);
@@ -29,8 +40,18 @@ export function Picture({ stream, label, class: className }: { stream: MediaStre
       observer.disconnect();
       element.removeEventListener('resize', refit);
     };
-  }, []);
-  return <video ref={video} class={className} aria-label={label} autoplay playsInline muted disablePictureInPicture />;
+  }, [mayCrop]);
+  return (
+    <video
+      ref={video}
+      class={props.class}
+      aria-label={props.label}
+      autoplay
+      playsInline
+      muted
+      disablePictureInPicture
+    />
+  );
 }
 
 /** A stream's sound, on a speaker. */
