@@ -83,7 +83,7 @@ fn minted(args: &TokenArgs) -> anyhow::Result<String> {
     };
     let issued_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (name, audience) = (args.name.clone(), args.audience.clone());
-    mint(&key, &Grant { user, name, audience, issued_at, ttl: args.ttl.0 }).map_err(|e| anyhow!(e))
+    mint(&key, &Grant { user, name, audience, issued_at, ttl: args.ttl.0, room: None }).map_err(|e| anyhow!(e))
 }
 
 fn signing_key(id: Option<String>, path: &Path) -> anyhow::Result<SigningKey> {

@@ -5,9 +5,10 @@
 use crate::{
     admission::{Authenticator, OriginPolicy},
     http,
-    hub::HubConfig,
+    hub::{Hub, HubConfig},
     ice::IceConfig,
     limits::ConnectionLimits,
+    media::{self, MediaPlane},
     shared::{Shared, count},
 };
 use axum::{Extension, Router, extract::ConnectInfo};
@@ -55,6 +56,7 @@ pub struct ServerConfig {
 /// A signaling server that is not listening yet.
 pub struct Server {
     shared: Arc<Shared>,
+    media: Option<Arc<dyn MediaPlane>>,
     drain_grace: Duration,
 }
 
@@ -69,7 +71,15 @@ impl Server {
         ring::rand::SecureRandom::fill(&random, &mut seed)
             .map_err(|_| io::Error::other("the operating system gave no random bytes"))?;
         let drain_grace = config.drain_grace;
-        Ok(Self { shared: Arc::new(Shared::new(config, seed)), drain_grace })
+        Ok(Self { shared: Arc::new(Shared::new(config, seed)), media: None, drain_grace })
+    }
+
+    /// The same server, with rooms, whose media this media plane forwards.
+    #[must_use]
+    pub fn with_media(mut self, plane: Arc<dyn MediaPlane>) -> Self {
+        self.shared.with_hub(Hub::use_media_plane);
+        self.media = Some(plane);
+        self
     }
 
     /// Serves until `shutdown` is done, then drains: clients are told, and after the grace their connections are closed.
@@ -85,6 +95,7 @@ impl Server {
             let shared = Arc::clone(&self.shared);
             async move { shared.drive_timers().await }
         });
+        let media = self.media.map(|plane| tokio::spawn(media::drive(Arc::clone(&self.shared), plane)));
         let front = Front {
             router: http::router(Arc::clone(&self.shared), pages),
             tls: tls.map(TlsAcceptor::from),
@@ -100,6 +111,9 @@ impl Server {
         wait_until(self.shared.limits.close_grace, || self.shared.connections() == 0).await;
         accepting.abort();
         timers.abort();
+        if let Some(media) = media {
+            media.abort();
+        }
     }
 }
 
