@@ -31,8 +31,8 @@ pub use error::{CloseCode, ErrorBody, ErrorCode};
 pub use id::{CallId, DeviceId, Epoch, IdError, ParticipantId, RoomId, SessionId, UserId};
 pub use room::{
     JoinRoom, LayersWanted, LeaveReason, Moderate, Moderation, Participant, Role, RoomGrants, RoomJoined, RoomLimits,
-    RoomMedia, RoomSnapshot, RoomState, Shown, SlotShows, SlotsChanged, SourceKind, SourceOf,
-    SourceState, Subscribe, TileSize,
+    RoomMedia, RoomSnapshot, RoomState, Shown, SlotShows, SlotsChanged, SourceKind, SourceOf, SourceState, Subscribe,
+    TileSize,
 };
 pub use schema::schema;
 pub use session::{
