@@ -20,7 +20,8 @@ export const LARGE_PAGE = 25;
 /** Narrower tiles show nothing worth seeing. */
 const MIN_TILE_WIDTH = 132;
 const WIDEST = 16 / 9;
-const TALLEST = 3 / 4;
+/** Pictures of desks are wide, those of telephones tall, and so are the areas to show them in. */
+const TALLEST = { desk: 1.15, telephone: 3 / 4 };
 
 /** One person's tile, or that of a screen. */
 export interface Placed {
@@ -113,8 +114,9 @@ export function arrange(
   return order.length === before.length && order.every((each, index) => each === before[index]) ? before : order;
 }
 
-/** The largest tiles of which `count` fit, each between 3:4 and 16:9, and in how many columns. */
+/** The largest tiles of a seemly shape of which `count` fit, and in how many columns. */
 export function tileSize(area: Size, count: number): { columns: number; size: Size } {
+  const tallest = area.width < area.height ? TALLEST.telephone : TALLEST.desk;
   let best = { columns: 1, size: { width: 0, height: 0 } };
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);
@@ -125,7 +127,7 @@ export function tileSize(area: Size, count: number): { columns: number; size: Si
     if (cell.width <= 0 || cell.height <= 0) continue;
     const size = whole({
       width: Math.min(cell.width, cell.height * WIDEST),
-      height: Math.min(cell.height, cell.width / TALLEST),
+      height: Math.min(cell.height, cell.width / tallest),
     });
     if (size.width * size.height > best.size.width * best.size.height * 1.01) best = { columns, size };
   }
