@@ -215,7 +215,7 @@ test('a moderator mutes, locks and removes; each is said in words', options, asy
   await carol.getByRole('button', { name: `Join ${ROOM}`, exact: true }).waitFor();
 
   await panel.getByRole('button', { name: 'Remove bob' }).click();
-  await panel.getByRole('button', { name: 'Really remove bob' }).click();
+  await panel.getByRole('button', { name: 'Sure? Remove bob' }).click();
   await bob.getByRole('heading', { name: 'A moderator removed you from the room' }).waitFor();
   await tile(alice, 'bob').waitFor({ state: 'detached' });
   await panel.getByRole('button', { name: 'Unlock' }).click();

@@ -43,7 +43,8 @@ export interface Layout {
 }
 
 export interface Wanted {
-  view: View;
+  /** `auto`: a grid, but a shared screen is large. */
+  view: View | 'auto';
   pinned: SourceOf | null;
   page: number;
   /** Tiles on a page at most. */
@@ -54,10 +55,12 @@ export function layout(membership: Membership, order: readonly ParticipantId[], 
   const people = order.filter((each) => find(membership, each) !== undefined);
   const cameras = people.map((participant): SourceOf => ({ participant, kind: 'camera' }));
   const screens = screensOf(membership, people);
-  const main = wanted.view === 'speaker' || screens.length > 0 ? mainOf(membership, cameras, screens, wanted) : null;
+  const large = wanted.view === 'speaker' || (wanted.view === 'auto' && screens.length > 0);
+  const main = large ? mainOf(membership, cameras, screens, wanted) : null;
   if (main === null) {
-    const perPage = capacity(area, Math.min(wanted.perPage, Math.max(1, cameras.length)));
-    const { shown, page, pages } = paged(cameras, wanted.page, perPage);
+    const all = [...screens, ...cameras];
+    const perPage = capacity(area, Math.min(wanted.perPage, Math.max(1, all.length)));
+    const { shown, page, pages } = paged(all, wanted.page, perPage);
     // A last page that is not full keeps the size of the others.
     const { columns, size } = tileSize(area, pages > 1 ? perPage : shown.length);
     return { view: 'grid', main: null, tiles: inRows(shown, size, columns, area), page, pages };

@@ -121,7 +121,7 @@ function Remove({ name, onRemove }: { name: string; onRemove(): void }) {
     const timer = setTimeout(() => setAsked(false), SURE_MS);
     return () => clearTimeout(timer);
   }, [asked]);
-  const label = asked ? `Really remove ${name}` : `Remove ${name}`;
+  const label = asked ? `Sure? Remove ${name}` : `Remove ${name}`;
   return (
     <button
       type="button"

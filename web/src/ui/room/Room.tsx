@@ -23,7 +23,7 @@ type Panel = 'settings' | 'participants' | null;
 export function Room({ app, room }: { app: App; room: Inside }) {
   const [panel, setPanel] = useState<Panel>(null);
   const [blocked, setBlocked] = useState(false);
-  const [view, setView] = useState<View>('grid');
+  const [view, setView] = useState<View | 'auto'>('auto');
   const [pinned, setPinned] = useState<SourceOf | null>(null);
   const [page, setPage] = useState(0);
   const [perPage, setPerPage] = useState(PAGE);
@@ -57,7 +57,8 @@ export function Room({ app, room }: { app: App; room: Inside }) {
   const toggleView = () => {
     setPage(0);
     setPinned(null);
-    setView(arranged?.view === 'speaker' ? 'grid' : 'speaker');
+    const shared = membership.participants.some((each) => each.media.screen === 'on');
+    setView(arranged?.view === 'speaker' ? (shared ? 'grid' : 'auto') : shared ? 'auto' : 'speaker');
   };
   const leave = () => app.leaveRoom();
   useShortcuts([
