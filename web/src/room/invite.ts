@@ -19,6 +19,11 @@ export function fragmentOf(room: RoomId): string {
   return `#/room/${encodeURIComponent(room)}`;
 }
 
+/** The address to send to others. */
+export function invitation(room: RoomId): string {
+  return location.origin + location.pathname + fragmentOf(room);
+}
+
 /** The token of an invitation, or of a plain `#token=...`. */
 export function tokenFromFragment(fragment: string): string | null {
   const query = ROOM.test(fragment) ? fragment.slice(fragment.indexOf('?') + 1 || fragment.length) : fragment.slice(1);

@@ -6,7 +6,7 @@ import { Wishes, wishes } from './wishes';
 
 const DESK = { width: 1240, height: 640 };
 const PHONE = { width: 344, height: 540 };
-const GRID: Wanted = { view: 'grid', pinned: null, page: 0, perPage: PAGE };
+const GRID: Wanted = { view: 'auto', pinned: null, page: 0, perPage: PAGE };
 const SEEN: RoomMedia = { microphone: 'on', camera: 'on', screen: 'off' };
 
 function room(people: number, media: (participant: number) => RoomMedia = () => SEEN): Membership {
@@ -44,7 +44,7 @@ describe('layout', () => {
     for (const area of [DESK, PHONE, { width: 800, height: 300 }, { width: 300, height: 800 }]) {
       for (let people = 1; people <= 25; people++) {
         const membership = room(people, (each) => (each === 2 && people % 3 === 0 ? { ...SEEN, screen: 'on' } : SEEN));
-        for (const view of ['grid', 'speaker'] as const) {
+        for (const view of ['auto', 'grid', 'speaker'] as const) {
           const made = layout(membership, order(membership), area, { ...GRID, view, perPage: 25 });
           const all = made.main === null ? made.tiles : [made.main, ...made.tiles];
           for (const [index, tile] of all.entries()) {
@@ -82,6 +82,8 @@ describe('layout', () => {
     expect(made.main?.source).toEqual({ participant: 3, kind: 'screen' });
     expect(ids(made.tiles)).toEqual(['1:camera', '2:camera', '3:camera', '4:camera']);
     expect(made.main?.size.width).toBeGreaterThan(900);
+    const alike = layout(membership, order(membership), DESK, { ...GRID, view: 'grid' });
+    expect(ids(alike.tiles)).toEqual(['3:screen', '1:camera', '2:camera', '3:camera', '4:camera']);
   });
 
   it('does not show one’s own screen to oneself', () => {

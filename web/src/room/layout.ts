@@ -20,7 +20,8 @@ export const LARGE_PAGE = 25;
 /** Narrower tiles show nothing worth seeing. */
 const MIN_TILE_WIDTH = 132;
 const WIDEST = 16 / 9;
-const TALLEST = 3 / 4;
+/** Pictures of desks are wide, those of telephones tall, and so are the areas to show them in. */
+const TALLEST = { desk: 1.15, telephone: 3 / 4 };
 
 /** One person's tile, or that of a screen. */
 export interface Placed {
@@ -42,7 +43,8 @@ export interface Layout {
 }
 
 export interface Wanted {
-  view: View;
+  /** `auto`: a grid, but a shared screen is large. */
+  view: View | 'auto';
   pinned: SourceOf | null;
   page: number;
   /** Tiles on a page at most. */
@@ -53,10 +55,12 @@ export function layout(membership: Membership, order: readonly ParticipantId[], 
   const people = order.filter((each) => find(membership, each) !== undefined);
   const cameras = people.map((participant): SourceOf => ({ participant, kind: 'camera' }));
   const screens = screensOf(membership, people);
-  const main = wanted.view === 'speaker' || screens.length > 0 ? mainOf(membership, cameras, screens, wanted) : null;
+  const large = wanted.view === 'speaker' || (wanted.view === 'auto' && screens.length > 0);
+  const main = large ? mainOf(membership, cameras, screens, wanted) : null;
   if (main === null) {
-    const perPage = capacity(area, Math.min(wanted.perPage, Math.max(1, cameras.length)));
-    const { shown, page, pages } = paged(cameras, wanted.page, perPage);
+    const all = [...screens, ...cameras];
+    const perPage = capacity(area, Math.min(wanted.perPage, Math.max(1, all.length)));
+    const { shown, page, pages } = paged(all, wanted.page, perPage);
     // A last page that is not full keeps the size of the others.
     const { columns, size } = tileSize(area, pages > 1 ? perPage : shown.length);
     return { view: 'grid', main: null, tiles: inRows(shown, size, columns, area), page, pages };
@@ -113,8 +117,9 @@ export function arrange(
   return order.length === before.length && order.every((each, index) => each === before[index]) ? before : order;
 }
 
-/** The largest tiles of which `count` fit, each between 3:4 and 16:9, and in how many columns. */
+/** The largest tiles of a seemly shape of which `count` fit, and in how many columns. */
 export function tileSize(area: Size, count: number): { columns: number; size: Size } {
+  const tallest = area.width < area.height ? TALLEST.telephone : TALLEST.desk;
   let best = { columns: 1, size: { width: 0, height: 0 } };
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);
@@ -125,7 +130,7 @@ export function tileSize(area: Size, count: number): { columns: number; size: Si
     if (cell.width <= 0 || cell.height <= 0) continue;
     const size = whole({
       width: Math.min(cell.width, cell.height * WIDEST),
-      height: Math.min(cell.height, cell.width / TALLEST),
+      height: Math.min(cell.height, cell.width / tallest),
     });
     if (size.width * size.height > best.size.width * best.size.height * 1.01) best = { columns, size };
   }

@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'preact/hooks';
 import type { App } from '../../app';
 import type { Participant } from '../../protocol/types';
-import { fragmentOf } from '../../room/invite';
+import { invitation } from '../../room/invite';
 import { type Membership, mayModerate } from '../../room/membership';
 import { Avatar } from '../Avatar';
 import { Button } from '../Button';
@@ -17,8 +17,7 @@ export function ParticipantsPanel(props: { app: App; membership: Membership; onC
   const { app, membership } = props;
   const moderator = mayModerate(membership);
   const { locked } = membership.state;
-  const address = location.origin + location.pathname + fragmentOf(membership.room);
-  const { copied, copy } = useCopy(address);
+  const { copied, copy } = useCopy(invitation(membership.room));
   return (
     <Panel title={`In the room (${membership.participants.length})`} class="panel-participants" onClose={props.onClose}>
       <div class="participants-head">
@@ -122,7 +121,7 @@ function Remove({ name, onRemove }: { name: string; onRemove(): void }) {
     const timer = setTimeout(() => setAsked(false), SURE_MS);
     return () => clearTimeout(timer);
   }, [asked]);
-  const label = asked ? `Really remove ${name}` : `Remove ${name}`;
+  const label = asked ? `Sure? Remove ${name}` : `Remove ${name}`;
   return (
     <button
       type="button"

@@ -1,7 +1,8 @@
 import type { CSSProperties } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { App } from '../../app';
-import type { SourceOf } from '../../protocol/types';
+import type { RoomId, SourceOf } from '../../protocol/types';
+import { invitation } from '../../room/invite';
 import { LARGE_PAGE, type Layout, layout, PAGE, type View } from '../../room/layout';
 import type { Inside } from '../../room/machine';
 import { isSame } from '../../room/membership';
@@ -9,7 +10,7 @@ import { MAX_VIDEO_SLOTS } from '../../room/peer';
 import { wishes } from '../../room/wishes';
 import { hue } from '../Avatar';
 import { RoundButton } from '../Button';
-import { Banner, FullscreenButton, MediaButtons, UnblockSound } from '../controls';
+import { Banner, FullscreenButton, MediaButtons, UnblockSound, useCopy } from '../controls';
 import { useHidden, useShortcuts, useSize } from '../hooks';
 import { Icon, type IconName } from '../Icon';
 import { Sound } from '../Picture';
@@ -22,7 +23,7 @@ type Panel = 'settings' | 'participants' | null;
 export function Room({ app, room }: { app: App; room: Inside }) {
   const [panel, setPanel] = useState<Panel>(null);
   const [blocked, setBlocked] = useState(false);
-  const [view, setView] = useState<View>('grid');
+  const [view, setView] = useState<View | 'auto'>('auto');
   const [pinned, setPinned] = useState<SourceOf | null>(null);
   const [page, setPage] = useState(0);
   const [perPage, setPerPage] = useState(PAGE);
@@ -34,9 +35,13 @@ export function Room({ app, room }: { app: App; room: Inside }) {
   const remote = app.room.remote.value;
   const arranged = size && layout(membership, order, size, { view: pinned ? 'speaker' : view, pinned, page, perPage });
 
+  const wish = arranged && wishes(membership, arranged, window.devicePixelRatio, hidden);
+  // What goes beyond the slots will not come.
+  const expected = wish?.show.slice(0, membership.grants.subscribe ? remote?.pictures.length : 0) ?? [];
+
   useEffect(() => {
-    if (arranged === null) return;
-    app.room.show(wishes(membership, arranged, window.devicePixelRatio, hidden));
+    if (arranged === null || wish === null) return;
+    app.room.show(wish);
     if (arranged.page !== page) setPage(arranged.page);
     if (arranged.page === 0) {
       const whole = arranged.view === 'speaker' || arranged.pages === 1;
@@ -52,7 +57,8 @@ export function Room({ app, room }: { app: App; room: Inside }) {
   const toggleView = () => {
     setPage(0);
     setPinned(null);
-    setView(arranged?.view === 'speaker' ? 'grid' : 'speaker');
+    const shared = membership.participants.some((each) => each.media.screen === 'on');
+    setView(arranged?.view === 'speaker' ? (shared ? 'grid' : 'auto') : shared ? 'auto' : 'speaker');
   };
   const leave = () => app.leaveRoom();
   useShortcuts([
@@ -77,6 +83,7 @@ export function Room({ app, room }: { app: App; room: Inside }) {
       app={app}
       membership={membership}
       placed={placed}
+      expected={expected.some((each) => isSame(each.source, placed.source))}
       pinned={pinned !== null && isSame(pinned, placed.source)}
       onPin={() => pin(placed.source)}
     />
@@ -111,6 +118,7 @@ export function Room({ app, room }: { app: App; room: Inside }) {
             <span class="chip-words">Locked</span>
           </span>
         )}
+        {count === 1 && <InviteChip room={room.room} />}
         <HeadButton
           icon={arranged?.view === 'speaker' ? 'grid' : 'speakerView'}
           label={arranged?.view === 'speaker' ? 'Show everybody alike' : 'Show the speaker large'}
@@ -134,7 +142,7 @@ export function Room({ app, room }: { app: App; room: Inside }) {
         )}
       </div>
       {arranged !== null && arranged.pages > 1 && (
-        <Pager layout={arranged} onTurn={turn} onMore={perPage < LARGE_PAGE ? showMore : null} />
+        <Pager layout={arranged} onTurn={turn} onMore={mayShowMore(arranged, perPage) ? showMore : null} />
       )}
 
       <Banner words={bannerWords(app, room)} />
@@ -158,6 +166,21 @@ export function Room({ app, room }: { app: App; room: Inside }) {
         <RoundButton icon="hangUp" label="Leave" shortcut="Ctrl+H" tone="stop" onClick={leave} />
       </div>
     </main>
+  );
+}
+
+/** Whether the page is short of pictures rather than of space. */
+function mayShowMore({ view, tiles, page }: Layout, perPage: number): boolean {
+  return perPage < LARGE_PAGE && view === 'grid' && (page > 0 || tiles.length === perPage);
+}
+
+function InviteChip({ room }: { room: RoomId }) {
+  const { copied, copy } = useCopy(invitation(room));
+  return (
+    <button type="button" class="chip chip-invite" onClick={copy}>
+      <Icon name={copied ? 'check' : 'link'} size={18} />
+      {copied ? 'Copied' : 'Copy invite link'}
+    </button>
   );
 }
 

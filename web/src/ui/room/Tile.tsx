@@ -18,12 +18,14 @@ interface TileProps {
   app: App;
   membership: Membership;
   placed: Placed;
+  /** Whether its picture is on the way. */
+  expected: boolean;
   pinned: boolean;
   onPin(): void;
 }
 
 /** A person, or somebody's screen. */
-export function Tile({ app, membership, placed, pinned, onPin }: TileProps) {
+export function Tile({ app, membership, placed, expected, pinned, onPin }: TileProps) {
   const { source, at, size, main } = placed;
   const participant = find(membership, source.participant);
   if (participant === undefined) return null;
@@ -43,14 +45,20 @@ export function Tile({ app, membership, placed, pinned, onPin }: TileProps) {
   const pin = pinned ? `Unpin ${name}` : `Pin ${name}`;
   return (
     <li
-      class={`tile${main ? ' tile-main' : ''}${speaking ? ' tile-speaking' : ''}${small ? ' tile-small' : ''}`}
+      class={`tile${main ? ' tile-main' : ''}${speaking ? ' tile-speaking' : ''}${small ? ' tile-small' : ''}${screen ? ' tile-screen' : ''}`}
       style={style as CSSProperties}
       data-source={`${source.participant}:${source.kind}`}
     >
       {mine ? (
         <OwnPicture app={app} name={participant.display_name} />
       ) : (
-        <TheirPicture app={app} membership={membership} source={source} name={participant.display_name} />
+        <TheirPicture
+          app={app}
+          membership={membership}
+          source={source}
+          name={participant.display_name}
+          expected={expected}
+        />
       )}
       <span class="tile-name">
         {!screen && muted && (
@@ -81,7 +89,7 @@ function OwnPicture({ app, name }: { app: App; name: string }) {
   return <Picture stream={stream} label="Your picture" class="tile-picture tile-own" mayCrop={FACE_MAY_CROP} />;
 }
 
-function TheirPicture(props: { app: App; membership: Membership; source: SourceOf; name: string }) {
+function TheirPicture(props: { app: App; membership: Membership; source: SourceOf; name: string; expected: boolean }) {
   const { app, membership, source, name } = props;
   const video = useRef<HTMLVideoElement>(null);
   const participant = find(membership, source.participant);
@@ -94,7 +102,9 @@ function TheirPicture(props: { app: App; membership: Membership; source: SourceO
     ? null
     : remote !== null && !remote.abilities.receive
       ? 'This browser cannot show AV1 pictures'
-      : 'Waiting for picture…';
+      : props.expected
+        ? 'Waiting for picture…'
+        : null;
   const label = source.kind === 'screen' ? `${name}’s screen` : `${name}’s picture`;
   return (
     <>
