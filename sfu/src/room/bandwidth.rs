@@ -5,7 +5,6 @@ use super::{
     config::{SourceId, SourceKind},
     interface::RequestedLayers,
     publisher::Publisher,
-    stream::Stream,
     subscriber::Subscriber,
 };
 use crate::layers::{Allocation, Class, Goal, Layer, Request, TILE_SHARE, allocate};
@@ -18,6 +17,9 @@ const AUDIO_RATE: Bitrate = Bitrate::from_kbps(40);
 const MEDIA_SHARE: f64 = 0.92;
 /// For this long fewer layers are wanted before the publisher is told.
 const FEWER_AFTER: Duration = Duration::from_millis(1_000);
+/// Spatial layers of the richest AV1 mode. Not how many a publisher sends now: one that was told to send fewer would never be
+/// told to send more.
+const ALL_SPATIAL_LAYERS: u8 = 3;
 /// A slot's height where the subscriber never said.
 const DEFAULT_HEIGHT: u32 = 360;
 
@@ -70,10 +72,7 @@ impl Room {
                 let subscriber = subscribers.get(usize::from(listener.subscriber))?.as_ref()?;
                 subscriber.slots.get(usize::from(listener.slot))?.desired
             });
-            let all = RequestedLayers {
-                encodings: section.streams.len() as u8,
-                spatial: section.streams.iter().map(Stream::spatial_layers).max().unwrap_or(1),
-            };
+            let all = RequestedLayers { encodings: section.streams.len() as u8, spatial: ALL_SPATIAL_LAYERS };
             let layers = wanted
                 .map(|desired| match desired {
                     Desired::All => all,

@@ -85,7 +85,7 @@ pub struct SlotChange {
 pub struct RequestedLayers {
     /// How many encodings, from the smallest: 0 where nobody receives the source.
     pub encodings: u8,
-    /// How many spatial layers of the largest of these encodings.
+    /// How many spatial layers of the largest of these encodings; 3 is all there may be.
     pub spatial: u8,
 }
 

@@ -272,12 +272,6 @@ impl Stream {
         }
     }
 
-    /// How many spatial layers the stream can have, sent now or not.
-    pub(super) fn spatial_layers(&self) -> u8 {
-        let highest = |structure: &Structure| structure.templates().iter().map(|t| t.spatial).max();
-        self.structure.as_ref().and_then(highest).unwrap_or_default() + 1
-    }
-
     /// Forgets what was stored, at a stop.
     pub(super) fn forget(&mut self) {
         self.history.clear();
