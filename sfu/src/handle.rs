@@ -22,7 +22,7 @@ use crate::{
     dtls::{Certificate, CertificateError, Endpoint, Fingerprint, Workers},
     ice::{Credentials, CredentialsError},
     net::{Clock, Socket, SocketConfig},
-    room::{Command, ParticipantConfig, ParticipantId, RoomConfig},
+    room::{Command, ParticipantConfig, ParticipantId, ReceiveSlot, RoomConfig},
     sdp::{Candidate, LocalTransport, Protocol, RemoteTransport},
     shard::{self, Admission, Control, EventSink, IceRestart, JoinError, Running, Shell, Stats, ThreadStats},
 };
@@ -222,6 +222,19 @@ impl SfuHandle {
         self.shard(&room).send(Control::Command { room, command })
     }
 
+    /// Adds receive slots that a later offer brought.
+    ///
+    /// # Errors
+    /// [`Overloaded`]: nothing was added.
+    pub fn add_slots(
+        &self,
+        room: Arc<str>,
+        participant: ParticipantId,
+        slots: Vec<ReceiveSlot>,
+    ) -> Result<(), Overloaded> {
+        self.shard(&room).send(Control::AddSlots { room, participant, slots })
+    }
+
     /// Begins an ICE restart, for an offer with new ICE credentials; `local` is what its answer was made with.
     ///
     /// # Errors
@@ -277,6 +290,11 @@ impl SfuHandle {
         if let Some(workers) = self.workers.take() {
             workers.join();
         }
+    }
+
+    /// Where clients are told to send: every shard's addresses, one shard after the other.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.shards.iter().flat_map(|shard| &shard.candidates).map(|candidate| candidate.address)
     }
 
     /// Which shard a room is on, whether it is open or not.

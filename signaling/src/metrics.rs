@@ -25,6 +25,9 @@ pub(crate) fn render(shared: &Shared) -> String {
     page.one("halloo_sessions_expired_total", "counter", "Sessions whose resume window ran out.", hub.sessions_expired);
     page.one("halloo_draining", "gauge", "1 while the server goes away.", u8::from(shared.is_draining()));
     shell(&mut page, &shared.stats);
+    if let Some(plane) = shared.plane.get() {
+        page.0.push_str(&plane.metrics());
+    }
     page.0
 }
 

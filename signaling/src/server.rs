@@ -56,7 +56,6 @@ pub struct ServerConfig {
 /// A signaling server that is not listening yet.
 pub struct Server {
     shared: Arc<Shared>,
-    media: Option<Arc<dyn MediaPlane>>,
     drain_grace: Duration,
 }
 
@@ -71,14 +70,15 @@ impl Server {
         ring::rand::SecureRandom::fill(&random, &mut seed)
             .map_err(|_| io::Error::other("the operating system gave no random bytes"))?;
         let drain_grace = config.drain_grace;
-        Ok(Self { shared: Arc::new(Shared::new(config, seed)), media: None, drain_grace })
+        Ok(Self { shared: Arc::new(Shared::new(config, seed)), drain_grace })
     }
 
     /// The same server, with rooms, whose media this media plane forwards.
     #[must_use]
-    pub fn with_media(mut self, plane: Arc<dyn MediaPlane>) -> Self {
-        self.shared.with_hub(Hub::use_media_plane);
-        self.media = Some(plane);
+    pub fn with_media(self, plane: Arc<dyn MediaPlane>) -> Self {
+        if self.shared.plane.set(plane).is_ok() {
+            self.shared.with_hub(Hub::use_media_plane);
+        }
         self
     }
 
@@ -95,7 +95,11 @@ impl Server {
             let shared = Arc::clone(&self.shared);
             async move { shared.drive_timers().await }
         });
-        let media = self.media.map(|plane| tokio::spawn(media::drive(Arc::clone(&self.shared), plane)));
+        let media = self
+            .shared
+            .plane
+            .get()
+            .map(|plane| tokio::spawn(media::drive(Arc::clone(&self.shared), Arc::clone(plane))));
         let front = Front {
             router: http::router(Arc::clone(&self.shared), pages),
             tls: tls.map(TlsAcceptor::from),

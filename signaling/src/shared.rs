@@ -7,6 +7,7 @@ use crate::{
     hub::{ConnId, Hub, Identity, Output, SignIn},
     ice::IceConfig,
     limits::{AddressLimits, ConnectionLimits, OverLimit},
+    media::MediaPlane,
     outbox::{Closing, Item, Outbox},
     redact::Redactor,
 };
@@ -15,7 +16,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) ice: Vec<IceConfig>,
     pub(crate) redactor: Redactor,
     pub(crate) stats: ShellStats,
+    /// Who forwards the media of rooms, where somebody does.
+    pub(crate) plane: OnceLock<Arc<dyn MediaPlane>>,
     draining: AtomicBool,
 }
 
@@ -88,6 +91,7 @@ impl Shared {
             ice: config.ice,
             redactor,
             stats: ShellStats::default(),
+            plane: OnceLock::new(),
             draining: AtomicBool::new(false),
         }
     }

@@ -27,7 +27,7 @@ use crate::{
     dtls::{Outcome, Report},
     ice::{Agent, Check, Credentials, MAX_ANSWER, TransportAddress, local_ufrag},
     net::{Arenas, Lease},
-    room::{Command, ParticipantId, RoomConfig},
+    room::{Command, ParticipantId, ReceiveSlot, RoomConfig},
     srtp::SrtpError,
 };
 
@@ -145,6 +145,20 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
     pub fn command(&mut self, now: Timestamp, room: &str, command: Command, wire: &mut impl Wire) {
         if let Some(index) = self.rooms.find(room) {
             self.in_room(index, wire, |room, egress| room.command(now, command, egress));
+        }
+    }
+
+    /// Adds receive slots to a participant, as a later offer of it and its answer say.
+    pub fn add_slots(
+        &mut self,
+        now: Timestamp,
+        room: &str,
+        participant: ParticipantId,
+        slots: &[ReceiveSlot],
+        wire: &mut impl Wire,
+    ) {
+        if let Some(index) = self.rooms.find(room) {
+            self.in_room(index, wire, |room, egress| room.add_slots(now, participant, slots, egress));
         }
     }
 

@@ -5,7 +5,7 @@ use halloo_transport::Timestamp;
 
 use crate::{
     dtls::{Fingerprint, Handshake, Handshakes, Refused},
-    room::{self, Command, Egress, ParticipantConfig, ParticipantId, Room, RoomConfig},
+    room::{self, Command, Egress, ParticipantConfig, ParticipantId, ReceiveSlot, Room, RoomConfig},
 };
 
 /// A room above SRTP: see [`Room`] for what each method does.
@@ -16,6 +16,7 @@ pub trait Forwarding {
     fn leave(&mut self, now: Timestamp, id: ParticipantId, egress: &mut impl Egress);
     fn handle_rtp(&mut self, now: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress);
     fn handle_rtcp(&mut self, now: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress);
+    fn add_slots(&mut self, now: Timestamp, id: ParticipantId, slots: &[ReceiveSlot], egress: &mut impl Egress);
     fn command(&mut self, now: Timestamp, command: Command, egress: &mut impl Egress);
     fn handle_timeout(&mut self, now: Timestamp, egress: &mut impl Egress);
     fn next_timeout(&self) -> Option<Timestamp>;
@@ -41,6 +42,10 @@ impl Forwarding for Room {
 
     fn handle_rtcp(&mut self, now: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress) {
         Self::handle_rtcp(self, now, from, packet, egress);
+    }
+
+    fn add_slots(&mut self, now: Timestamp, id: ParticipantId, slots: &[ReceiveSlot], egress: &mut impl Egress) {
+        Self::add_slots(self, now, id, slots, egress);
     }
 
     fn command(&mut self, now: Timestamp, command: Command, egress: &mut impl Egress) {

@@ -29,7 +29,7 @@ use crate::{
     dtls::{Handshakes, Report, Workers},
     ice::{Credentials, Protocol},
     net::{Clock, Receiver, SendOutcome, Socket, Waker},
-    room::{Command, ParticipantId, Room},
+    room::{Command, ParticipantId, ReceiveSlot, Room},
 };
 
 /// Batches of datagrams in one turn.
@@ -56,6 +56,11 @@ pub(crate) enum Control {
     Command {
         room: Arc<str>,
         command: Command,
+    },
+    AddSlots {
+        room: Arc<str>,
+        participant: ParticipantId,
+        slots: Vec<ReceiveSlot>,
     },
     RestartIce(IceRestart),
     CloseRoom {
@@ -277,6 +282,7 @@ impl<'a, E: EventSink> Thread<'a, E> {
             Control::Join { admission, reply } => reply(core.join(now, *admission)),
             Control::Leave { room, participant } => core.leave(now, &room, participant, wire),
             Control::Command { room, command } => core.command(now, &room, command, wire),
+            Control::AddSlots { room, participant, slots } => core.add_slots(now, &room, participant, &slots, wire),
             Control::RestartIce(IceRestart { room, participant, local, remote_ufrag, reply }) => {
                 reply(core.restart_ice(&room, participant, local, &remote_ufrag));
             }

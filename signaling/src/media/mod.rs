@@ -28,6 +28,11 @@ pub trait MediaPlane: Send + Sync + 'static {
 
     /// Does what needs no answer. Rooms and participants that are not known (any more) are ignored.
     fn command(&self, room: RoomId, command: MediaCommand);
+
+    /// Figures of its own for `/metrics`, in Prometheus' text format (version 0.0.4), without identities.
+    fn metrics(&self) -> String {
+        String::new()
+    }
 }
 
 /// A participant to be taken in. A room that is not known comes into being.

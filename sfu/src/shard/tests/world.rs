@@ -71,6 +71,11 @@ impl Forwarding for Mirror {
         self.members.iter().filter(|(to, _)| *to != from).for_each(|(to, _)| egress.rtcp(*to, packet));
     }
 
+    fn add_slots(&mut self, _: Timestamp, id: ParticipantId, slots: &[ReceiveSlot], _: &mut impl Egress) {
+        let member = self.members.iter_mut().find(|(member, _)| *member == id);
+        member.unwrap().1.slots.extend_from_slice(slots);
+    }
+
     fn command(&mut self, _: Timestamp, command: Command, _: &mut impl Egress) {
         if let Command::Connected(id) = command {
             self.connected.push(id);
