@@ -100,10 +100,10 @@ mod tests {
     #[test]
     fn media_stays_where_signaling_is_and_has_a_fixed_port_where_others_reach_it() {
         let own = plan(MediaSettings::default(), "127.0.0.1", false).unwrap();
-        assert_eq!(own.bind, "127.0.0.1:0".parse().unwrap());
+        assert_eq!(own.bind, "127.0.0.1:0".parse::<SocketAddr>().unwrap());
         assert!(own.shards >= 1);
         let one = plan(MediaSettings::default(), "192.0.2.7", false).unwrap();
-        assert_eq!(one.bind, "192.0.2.7:10000".parse().unwrap());
+        assert_eq!(one.bind, "192.0.2.7:10000".parse::<SocketAddr>().unwrap());
         assert!(one.config().unwrap().announce.is_empty());
         for (signaling, behind_proxy) in [("0.0.0.0", false), ("127.0.0.1", true)] {
             let open = plan(MediaSettings::default(), signaling, behind_proxy).unwrap();
