@@ -152,6 +152,7 @@ fn forwarding_takes_nothing_from_the_heap_in_steady_state() {
                 let bytes = packet(&mut buffer, base + index as u32, number, transport_seq);
                 let (allocated, sent) = (ALLOCATIONS.get(), wire.packets);
                 room.handle_rtp(now, *id, bytes, &mut wire);
+                room.forward(now, &mut wire);
                 if ms >= 13_000 {
                     assert_eq!(ALLOCATIONS.get() - allocated, 0, "at {ms} ms");
                     in_packets += wire.packets - sent;

@@ -12,7 +12,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use halloo_sfu::net::{Receiver, Socket, SocketConfig};
+use halloo_sfu::net::{Filled, Receiver, Socket, SocketConfig};
 use ring::aead;
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -140,7 +140,7 @@ fn run(socket: &Socket, participants: &[(SocketAddr, Vec<usize>)], stop: &Atomic
     let timeout = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
     while !stop.load(Ordering::Relaxed) {
         let _ = poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&timeout));
-        if !receiver.receive(socket).expect("a socket that works") {
+        if receiver.receive(socket).expect("a socket that works") == Filled::Nothing {
             continue;
         }
         for batch in receiver.batches() {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use halloo_sfu::{
     client::{Client, Received},
-    net::{Receiver, SendOutcome, Socket},
+    net::{Filled, Receiver, SendOutcome, Socket},
     rtp::{AudioLevel, ExtensionIds, OutgoingHeader, RtpHeader},
 };
 use halloo_transport::{PayloadType, Ssrc, Timestamp, twcc::ArrivalLog};
@@ -181,7 +181,7 @@ impl Peer {
 
     /// Receives all that is there.
     pub(crate) fn receive(&mut self, now: Timestamp, receiver: &mut Receiver) {
-        while receiver.receive(&self.socket).expect("a socket that works") {
+        while receiver.receive(&self.socket).expect("a socket that works") != Filled::Nothing {
             for batch in receiver.batches() {
                 for packet in batch.bytes.chunks_mut(batch.segment) {
                     self.take(now, packet);

@@ -6,6 +6,7 @@
 //! DTLS 1.2 (RFC 6347) and 1.3 (RFC 9147), DTLS-SRTP (RFC 5764), fingerprints (RFC 8122, 5; RFC 8842).
 
 mod certificate;
+mod client_hello;
 mod fingerprint;
 mod peer;
 mod workers;

@@ -10,7 +10,10 @@ use std::{
 
 use halloo_transport::Timestamp;
 
-use super::{Certificate, CertificateError, Fingerprint};
+use super::{
+    Certificate, CertificateError, Fingerprint,
+    client_hello::{Opening, Version},
+};
 use crate::srtp::{DtlsRole, Profile, SessionKeys};
 
 /// Largest datagram a peer makes.
@@ -42,6 +45,8 @@ pub struct Endpoint {
 #[derive(Debug)]
 pub struct Peer {
     dtls: dimpl::Dtls,
+    /// A server's, until it knows which version to answer in.
+    opening: Option<Box<(Opening, Endpoint)>>,
     role: DtlsRole,
     expected: Vec<Fingerprint>,
     origin: Instant,
@@ -106,13 +111,16 @@ impl Endpoint {
     /// A connection whose peer has to show a certificate with one of the `expected` fingerprints. A client's first
     /// datagrams come from [`Peer::handle_timeout`] and [`Peer::poll`].
     pub fn peer(&self, now: Timestamp, role: DtlsRole, expected: Vec<Fingerprint>) -> Peer {
-        let at = self.origin + Duration::from_nanos(now.as_nanos());
+        let at = self.instant(now);
         let mut dtls = dimpl::Dtls::new_auto(Arc::clone(&self.config), self.certificate.to_dimpl(), at);
-        if role == DtlsRole::Client {
-            dtls.set_active(true);
+        let mut opening = None;
+        match role {
+            DtlsRole::Client => dtls.set_active(true),
+            DtlsRole::Server => opening = Some(Box::new((Opening::default(), self.clone()))),
         }
         Peer {
             dtls,
+            opening,
             role,
             expected,
             origin: self.origin,
@@ -122,6 +130,10 @@ impl Endpoint {
             exported: false,
             next_timeout: Some(now),
         }
+    }
+
+    fn instant(&self, now: Timestamp) -> Instant {
+        self.origin + Duration::from_nanos(now.as_nanos())
     }
 }
 
@@ -135,6 +147,18 @@ impl Peer {
         if datagram.len() > MAX_INPUT {
             return Ok(());
         }
+        let Some(opening) = &mut self.opening else { return self.pass(datagram) };
+        let Some(version) = opening.0.add(datagram) else { return Ok(()) };
+        let Some((opening, endpoint)) = self.opening.take().map(|opening| *opening) else { return Ok(()) };
+        if version == Version::Dtls12 {
+            let (config, certificate) = (Arc::clone(&endpoint.config), endpoint.certificate.to_dimpl());
+            self.dtls = dimpl::Dtls::new_12(config, certificate, endpoint.instant(now));
+            self.handle_timeout(now)?;
+        }
+        opening.into_datagrams().iter().try_for_each(|datagram| self.pass(datagram))
+    }
+
+    fn pass(&mut self, datagram: &[u8]) -> Result<(), DtlsError> {
         self.dtls.handle_packet(datagram).map_err(|error| DtlsError::Handshake(error.to_string()))
     }
 

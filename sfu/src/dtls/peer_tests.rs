@@ -120,6 +120,33 @@ fn a_client_of_dtls_1_2_connects() {
     assert_eq!(pair.client.keys.unwrap().outbound, pair.server.keys.unwrap().inbound);
 }
 
+/// Where the SRTP profiles of a ClientHello of `dimpl`'s begin: the two AES-GCM ones, then AES-CM.
+fn profiles(hello: &[u8]) -> usize {
+    hello.windows(6).position(|window| window == [0, 8, 0, 7, 0, 1]).expect("the profiles")
+}
+
+#[test]
+fn a_client_that_prefers_aes_cm_is_given_aes_gcm_all_the_same() {
+    let server_version = |prefer_cm: bool| {
+        let mut pair = Pair::new();
+        pair.client.run(|peer| peer.handle_timeout(START));
+        let hello = &mut pair.client.out[0];
+        if prefer_cm {
+            let at = profiles(hello);
+            hello[at..at + 6].copy_from_slice(&[0, 1, 0, 8, 0, 7]);
+        }
+        for piece in split(hello) {
+            pair.server.run(|peer| peer.handle_datagram(START, &piece));
+        }
+        let answer = pair.server.out.concat();
+        // In DTLS 1.2 the ServerHello names the profile in the clear.
+        let named = answer.windows(9).any(|window| window == [0, 14, 0, 5, 0, 2, 0, 8, 0]);
+        (pair.server.peer.dtls.protocol_version(), named)
+    };
+    assert_eq!(server_version(false), (Some(dimpl::ProtocolVersion::DTLS1_3), false));
+    assert_eq!(server_version(true), (Some(dimpl::ProtocolVersion::DTLS1_2), true));
+}
+
 /// Cuts a datagram with one handshake message into two, as a browser does whose key shares fill more than a datagram
 /// (RFC 9147, 5.5).
 fn split(datagram: &[u8]) -> [Vec<u8>; 2] {

@@ -10,5 +10,5 @@ mod waker;
 
 pub use arena::{Arena, Arenas, Lease, Run, Runs, SEGMENT_ROOM};
 pub use clock::Clock;
-pub use socket::{Received, Receiver, SendOutcome, Socket, SocketConfig};
+pub use socket::{Filled, Received, Receiver, SendOutcome, Socket, SocketConfig};
 pub use waker::Waker;

@@ -32,6 +32,8 @@ pub struct Socket {
     state: UdpSocketState,
     /// IPv4 addresses are written as IPv6 ones.
     mapped: bool,
+    /// Bound to all addresses: which one to send from has to be said.
+    unspecified: bool,
 }
 
 /// What became of a send.
@@ -61,7 +63,7 @@ impl Socket {
         socket.bind(&config.bind.into())?;
         let socket = UdpSocket::from(socket);
         let state = UdpSocketState::new((&socket).into())?;
-        Ok(Self { socket, state, mapped: config.bind.is_ipv6() })
+        Ok(Self { socket, state, mapped: config.bind.is_ipv6(), unspecified: config.bind.ip().is_unspecified() })
     }
 
     /// The address it is bound to.
@@ -89,6 +91,7 @@ impl Socket {
     /// to send from, where there are several.
     pub fn send(&self, to: SocketAddr, from: Option<IpAddr>, bytes: &[u8], segment: usize) -> SendOutcome {
         let destination = if self.mapped { mapped(to) } else { to };
+        let from = from.filter(|_| self.unspecified);
         let one = |contents, segment_size| {
             let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: from };
             self.state.try_send((&self.socket).into(), &transmit)
@@ -140,6 +143,17 @@ pub struct Received<'a> {
     pub segment: usize,
 }
 
+/// How much of a batch was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// There is nothing.
+    Nothing,
+    /// All there was.
+    Part,
+    /// There may be more.
+    Whole,
+}
+
 impl Receiver {
     /// Buffers for one batch: 2 MB.
     pub fn new() -> Self {
@@ -147,11 +161,11 @@ impl Receiver {
         Self { bytes, meta: [RecvMeta::default(); BATCH_SIZE], filled: 0 }
     }
 
-    /// Receives what there is, up to a batch; `false` where there is nothing.
+    /// Receives what there is, up to a batch.
     ///
     /// # Errors
     /// Where the socket is broken. That a peer is unreachable is no error.
-    pub fn receive(&mut self, socket: &Socket) -> io::Result<bool> {
+    pub fn receive(&mut self, socket: &Socket) -> io::Result<Filled> {
         let mut chunks = self.bytes.chunks_exact_mut(RECEIVE_BUFFER);
         let mut buffers: [IoSliceMut<'_>; BATCH_SIZE] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
@@ -162,7 +176,11 @@ impl Receiver {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
             Err(error) => return Err(error),
         }
-        Ok(self.filled > 0)
+        Ok(match self.filled {
+            0 => Filled::Nothing,
+            BATCH_SIZE => Filled::Whole,
+            _ => Filled::Part,
+        })
     }
 
     /// What [`Receiver::receive`] got last.
@@ -214,7 +232,7 @@ mod tests {
         let mut poll = [rustix::event::PollFd::new(socket, rustix::event::PollFlags::IN)];
         let timeout = rustix::time::Timespec { tv_sec: 5, tv_nsec: 0 };
         assert_eq!(rustix::event::poll(&mut poll, Some(&timeout)), Ok(1));
-        assert!(receiver.receive(socket).unwrap());
+        assert_eq!(receiver.receive(socket).unwrap(), Filled::Part);
         receiver
             .batches()
             .flat_map(|batch| batch.bytes.chunks(batch.segment).map(|d| (batch.from, d.to_vec())).collect::<Vec<_>>())
@@ -247,7 +265,7 @@ mod tests {
             (two.local_addr().unwrap(), b"from two, longer".to_vec()),
         ];
         assert_eq!(got, expected);
-        assert!(!receiver.receive(&socket).unwrap(), "nothing is left");
+        assert_eq!(receiver.receive(&socket).unwrap(), Filled::Nothing);
         assert_eq!(receiver.batches().count(), 0);
     }
 

@@ -29,6 +29,7 @@ const MAX_PACKETS: usize = 100;
 impl Room {
     /// Takes a decrypted RTCP packet.
     pub fn handle_rtcp(&mut self, now: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress) {
+        self.forward(now, egress);
         let Some(index) = self.index_of(from) else { return };
         let mut bytes = packet;
         let Ok(packets) = rtcp::packet::unmarshal(&mut bytes) else { return };

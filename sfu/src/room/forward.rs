@@ -1,4 +1,7 @@
 //! The path of a packet through the room.
+//!
+//! Packets are taken in as they come and go out together, to one receiver after another: what a receiver's packets touch
+//! (numbers, keys, arena) is touched once a burst instead of once a packet.
 
 use super::{
     Event, Room,
@@ -19,39 +22,81 @@ use std::time::Duration;
 /// Longest time between two notices that a publisher is policed.
 const NOTICE_INTERVAL: Duration = Duration::from_millis(5_000);
 
+/// Packets that wait to go out at most, so that their bytes are in a cache still.
+const MAX_WAITING: usize = 64;
+/// Packets that go out to one receiver before the next one's turn.
+const BURST: usize = 16;
+/// Length of a dependency descriptor without a structure and anything else that concerns later packets.
+const MANDATORY_DESCRIPTOR: usize = 3;
+
 /// A packet that was taken in: where it is.
 #[derive(Clone, Copy, Debug)]
-struct Taken {
+pub(super) struct Taken {
+    publisher: usize,
     section: usize,
     encoding: usize,
     seq: SeqNo,
+    /// The stream's highest number then.
+    highest: SeqNo,
     restarted: bool,
 }
 
+impl Taken {
+    const fn is_of_same_source(&self, other: &Self) -> bool {
+        self.publisher == other.publisher && self.section == other.section
+    }
+}
+
 impl Room {
-    /// Takes a decrypted RTP packet.
+    /// Takes a decrypted RTP packet. It goes out at the next [`Room::forward`], or call of another method with an egress.
     pub fn handle_rtp(&mut self, now: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress) {
         let Some(index) = self.index_of(from) else { return };
-        let Some(taken) = self.take_in(now, index, packet) else { return };
+        let Ok(header) = RtpHeader::parse(packet) else { return };
+        if self.waiting.len() >= MAX_WAITING || self.may_change_structure(index, &header) {
+            self.forward(now, egress);
+        }
+        let Some(taken) = self.take_in(now, index, packet.len(), &header) else { return };
         if self.stale.audio || self.stale.video {
+            self.forward(now, egress);
             self.assign(now, egress);
         }
-        self.fan_out(now, index, taken, egress);
+        self.waiting.push(taken);
+    }
+
+    /// Sends on what was taken in: to be called at the end of each batch of packets.
+    pub fn forward(&mut self, now: Timestamp, egress: &mut impl Egress) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        for of_source in waiting.chunk_by(Taken::is_of_same_source) {
+            of_source.chunks(BURST).for_each(|burst| self.fan_out(now, burst, egress));
+        }
+        self.waiting = waiting;
+        self.waiting.clear();
+    }
+
+    /// Whether a packet may bring a structure, by which those before it must not be read.
+    fn may_change_structure(&self, index: usize, header: &RtpHeader<'_>) -> bool {
+        let Some(Some(publisher)) = self.publishers.get(index) else { return false };
+        !self.waiting.is_empty()
+            && header
+                .extension(publisher.ids.dependency_descriptor)
+                .is_some_and(|descriptor| descriptor.len() > MANDATORY_DESCRIPTOR)
     }
 
     /// Finds the packet's stream and stores it there; `None` where nothing is to be forwarded.
-    fn take_in(&mut self, now: Timestamp, index: usize, packet: &[u8]) -> Option<Taken> {
-        let header = RtpHeader::parse(packet).ok()?;
+    fn take_in(&mut self, now: Timestamp, index: usize, size: usize, header: &RtpHeader<'_>) -> Option<Taken> {
         let publisher = self.publishers.get_mut(index)?.as_mut()?;
         if let Some(seq) = header.transport_seq(publisher.ids.transport_cc) {
-            publisher.arrivals.on_packet(now, seq, packet.len());
+            publisher.arrivals.on_packet(now, seq, size);
             publisher.any_ssrc = Ssrc(header.ssrc());
         }
-        if !publisher.police(now, packet.len()) {
+        if !publisher.police(now, size) {
             self.note_policed(now, index);
             return None;
         }
-        let route = publisher.route(&header)?;
+        let route = publisher.route(header)?;
         let payload = header.payload()?;
         let (wire, payload, kind) = if route.retransmission {
             // Without more than the original's number it is only padding (RFC 4588, section 4).
@@ -69,11 +114,12 @@ impl Room {
             return None;
         }
         let stream = section.streams.get_mut(usize::from(route.encoding))?;
-        let (seq, restarted) = match stream.receive(now, &header, &ids, wire, payload, kind) {
+        let (seq, restarted) = match stream.receive(now, header, &ids, wire, payload, kind) {
             Received::New(seq) => (seq, false),
             Received::Restarted(seq) => (seq, true),
             Received::Nothing => return None,
         };
+        let highest = stream.history().highest()?;
         section.last_packet_at = now;
         let (source, started, muted) = (section.source, !section.live, section.muted);
         section.live = true;
@@ -92,26 +138,41 @@ impl Room {
                 return None;
             }
         }
-        Some(Taken { section: usize::from(route.section), encoding: usize::from(route.encoding), seq, restarted })
+        Some(Taken {
+            publisher: index,
+            section: usize::from(route.section),
+            encoding: usize::from(route.encoding),
+            seq,
+            highest,
+            restarted,
+        })
     }
 
-    fn fan_out(&mut self, now: Timestamp, index: usize, taken: Taken, egress: &mut impl Egress) {
+    /// Gives a burst of one source's packets to each slot that shows it.
+    fn fan_out(&mut self, now: Timestamp, burst: &[Taken], egress: &mut impl Egress) {
         let Self { publishers, subscribers, .. } = self;
-        let Some(Some(publisher)) = publishers.get(index) else { return };
-        let Some(section) = publisher.sections.get(taken.section) else { return };
-        let Some(stream) = section.streams.get(taken.encoding) else { return };
-        let Some(stored) = stream.history().get(now, taken.seq) else { return };
-        let path = Path { now, publishers, section, stream, encoding: taken.encoding };
+        let Some(first) = burst.first() else { return };
+        let Some(Some(publisher)) = publishers.get(first.publisher) else { return };
+        let Some(section) = publisher.sections.get(first.section) else { return };
+        let mut packets = [None; BURST];
+        for (packet, taken) in packets.iter_mut().zip(burst) {
+            let Some(stream) = section.streams.get(taken.encoding) else { continue };
+            let path = Path { now, publishers, section, stream, encoding: taken.encoding };
+            *packet = stream.history().get(now, taken.seq).map(|stored| (path, stored));
+        }
         for listener in &section.listeners {
             let Some(Some(subscriber)) = subscribers.get_mut(usize::from(listener.subscriber)) else { continue };
-            if taken.restarted
-                && let Some(slot) = subscriber.slots.get_mut(usize::from(listener.slot))
-                && slot.stream.selected().encoding().is_none_or(|e| usize::from(e) == taken.encoding)
-            {
-                slot.stream.restart();
-            }
-            if path.offer(subscriber, *listener, &stored, egress) {
-                path.catch_up(subscriber, *listener, taken.seq, egress);
+            for (packet, taken) in packets.iter().zip(burst) {
+                let Some((path, stored)) = packet else { continue };
+                if taken.restarted
+                    && let Some(slot) = subscriber.slots.get_mut(usize::from(listener.slot))
+                    && slot.stream.selected().encoding().is_none_or(|e| usize::from(e) == taken.encoding)
+                {
+                    slot.stream.restart();
+                }
+                if path.offer(subscriber, *listener, stored, egress) {
+                    path.catch_up(subscriber, *listener, taken, egress);
+                }
             }
         }
     }
@@ -147,6 +208,7 @@ impl Room {
 }
 
 /// What is the same for all subscribers of a packet.
+#[derive(Clone, Copy)]
 struct Path<'a> {
     now: Timestamp,
     publishers: &'a [Option<Publisher>],
@@ -169,7 +231,7 @@ impl Path<'_> {
         }
         let Some(slot) = subscriber.slots.get_mut(usize::from(listener.slot)) else { return false };
         let packet = SourcePacket {
-            stream: self.encoding as u32,
+            stream: self.encoding as u8,
             seq: stored.facts.seq,
             timestamp: stored.facts.timestamp,
             csrc: self.section.source.csrc(),
@@ -187,9 +249,8 @@ impl Path<'_> {
     }
 
     /// A key frame's first packet came after others of it: those follow now.
-    fn catch_up(&self, subscriber: &mut Subscriber, listener: Listener, from: SeqNo, egress: &mut impl Egress) {
-        let Some(highest) = self.stream.history().highest() else { return };
-        for seq in from.0 + 1..=highest.0 {
+    fn catch_up(&self, subscriber: &mut Subscriber, listener: Listener, taken: &Taken, egress: &mut impl Egress) {
+        for seq in taken.seq.0 + 1..=taken.highest.0 {
             if let Some(stored) = self.stream.history().get(self.now, SeqNo(seq)) {
                 self.offer(subscriber, listener, &stored, egress);
             }

@@ -52,6 +52,8 @@ pub struct Room {
     /// Places in the order in which they were last dominant, newest first; who never was follows in order of joining.
     recency: Vec<usize>,
     events: VecDeque<Event>,
+    /// Packets that were taken in and not sent on yet.
+    waiting: Vec<forward::Taken>,
     /// Slots have to be assigned anew.
     stale: Stale,
     next_cycle: Option<Timestamp>,
@@ -79,6 +81,7 @@ impl Room {
             loudest: Loudest::new(config.loudest),
             recency: Vec::new(),
             events: VecDeque::new(),
+            waiting: Vec::new(),
             stale: Stale::default(),
             next_cycle: None,
             scratch: bandwidth::Scratch::default(),
@@ -116,6 +119,7 @@ impl Room {
 
     /// Takes a participant and its sources out. Unknown ids are ignored, here and everywhere.
     pub fn leave(&mut self, now: Timestamp, id: ParticipantId, egress: &mut impl Egress) {
+        self.forward(now, egress);
         let Some(index) = self.index_of(id) else { return };
         for kind in SourceKind::ALL {
             self.stop_source(SourceId::new(id, kind));
@@ -140,6 +144,7 @@ impl Room {
 
     /// Adds receive slots to a participant who asked to see more.
     pub fn add_slots(&mut self, now: Timestamp, id: ParticipantId, slots: &[ReceiveSlot], egress: &mut impl Egress) {
+        self.forward(now, egress);
         if let Some(subscriber) = self.subscriber_mut(id) {
             subscriber.add_slots(slots);
             self.stale = Stale { audio: true, video: true };
@@ -149,6 +154,7 @@ impl Room {
 
     /// Does what control asks.
     pub fn command(&mut self, now: Timestamp, command: Command, egress: &mut impl Egress) {
+        self.forward(now, egress);
         match command {
             Command::Connected(id) => self.set_connected(now, id, true),
             Command::Disconnected(id) => self.set_connected(now, id, false),

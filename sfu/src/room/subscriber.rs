@@ -148,8 +148,9 @@ impl Subscriber {
         for config in slots.iter().take(MAX_SLOTS.saturating_sub(self.slots.len())) {
             let seq = SeqNo((1 << 16) + u64::from(self.random.first_sequence_number()));
             let timestamp = self.random.next_u64() as u32;
+            let stream = SlotStream::new(seq, timestamp, config.kind.clock_rate());
             self.slots.push(Slot {
-                stream: SlotStream::new(seq, timestamp, config.kind.clock_rate()),
+                stream: if config.rtx.is_some() { stream } else { stream.without_memory() },
                 config: config.clone(),
                 showing: None,
                 announced: None,
@@ -366,5 +367,5 @@ fn stored<'p>(now: Timestamp, publishers: &'p [Option<Publisher>], sent: &Sent) 
     if publisher.id != source.participant() {
         return None;
     }
-    publisher.section(source.kind())?.streams.get(sent.stream as usize)?.history().get(now, sent.source_seq)
+    publisher.section(source.kind())?.streams.get(usize::from(sent.stream))?.history().get(now, sent.source_seq)
 }

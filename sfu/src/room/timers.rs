@@ -22,6 +22,7 @@ const CYCLE: Duration = Duration::from_millis(100);
 impl Room {
     /// Does what is due: paced packets, feedback, reports.
     pub fn handle_timeout(&mut self, now: Timestamp, egress: &mut impl Egress) {
+        self.forward(now, egress);
         self.decide_dominant(now);
         self.assign(now, egress);
         if self.next_cycle.is_some_and(|due| due <= now) {

@@ -262,6 +262,12 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
 
     /// Sends what is waiting in arenas, and sees to the rooms that something happened in.
     pub fn end_batch(&mut self, now: Timestamp, wire: &mut impl Wire) {
+        for _ in 0..self.rooms.touched() {
+            // Touched again by this.
+            if let Some(index) = self.rooms.pop_touched() {
+                self.in_room(index, wire, |room, egress| room.forward(now, egress));
+            }
+        }
         let stats = &mut self.stats;
         self.arenas.take_all(|path, arena| egress::send(wire, stats, path, arena));
         // Rooms that could not give all their events away are touched again, for the next batch.

@@ -15,6 +15,7 @@ pub trait Forwarding {
     fn join(&mut self, now: Timestamp, config: ParticipantConfig) -> Result<ParticipantId, room::JoinError>;
     fn leave(&mut self, now: Timestamp, id: ParticipantId, egress: &mut impl Egress);
     fn handle_rtp(&mut self, now: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress);
+    fn forward(&mut self, now: Timestamp, egress: &mut impl Egress);
     fn handle_rtcp(&mut self, now: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress);
     fn add_slots(&mut self, now: Timestamp, id: ParticipantId, slots: &[ReceiveSlot], egress: &mut impl Egress);
     fn command(&mut self, now: Timestamp, command: Command, egress: &mut impl Egress);
@@ -38,6 +39,10 @@ impl Forwarding for Room {
 
     fn handle_rtp(&mut self, now: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress) {
         Self::handle_rtp(self, now, from, packet, egress);
+    }
+
+    fn forward(&mut self, now: Timestamp, egress: &mut impl Egress) {
+        Self::forward(self, now, egress);
     }
 
     fn handle_rtcp(&mut self, now: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress) {

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     dtls::{Handshakes, Report, Workers},
     ice::{Credentials, Protocol},
-    net::{Clock, Receiver, SendOutcome, Socket, Waker},
+    net::{Clock, Filled, Receiver, SendOutcome, Socket, Waker},
     room::{Command, ParticipantId, ReceiveSlot, Room},
 };
 
@@ -249,7 +249,8 @@ impl<'a, E: EventSink> Thread<'a, E> {
     fn receive(&mut self) -> bool {
         for _ in 0..BATCHES {
             // An error of the socket that lasts would show as silence; it is not worth ending all rooms for.
-            if !self.receiver.receive(self.outlet.socket).unwrap_or(false) {
+            let filled = self.receiver.receive(self.outlet.socket).unwrap_or(Filled::Nothing);
+            if filled == Filled::Nothing {
                 return false;
             }
             let now = self.clock.now();
@@ -257,6 +258,9 @@ impl<'a, E: EventSink> Thread<'a, E> {
                 self.core.handle_datagrams(now, batch.from, batch.to, batch.bytes, batch.segment, &mut self.outlet);
             }
             self.core.end_batch(now, &mut self.outlet);
+            if filled == Filled::Part {
+                return false;
+            }
         }
         true
     }

@@ -23,7 +23,7 @@ use halloo_transport::{SeqNo, Timestamp};
 #[derive(Clone, Copy, Debug)]
 pub struct SourcePacket<'a> {
     /// The stream it is of, as its owner numbers streams.
-    pub stream: u32,
+    pub stream: u8,
     /// Its number there.
     pub seq: SeqNo,
     /// Its timestamp.
@@ -58,7 +58,8 @@ pub struct SlotStream {
     selector: Selector,
     sequence: SequenceRewriter,
     timeline: Timeline,
-    sent: SentRing,
+    /// `None` where nothing is ever asked for again.
+    sent: Option<SentRing>,
     /// Audio of another source starts with its next packet.
     audio_starts: bool,
     frame_offset: u16,
@@ -74,12 +75,18 @@ impl SlotStream {
             selector: Selector::new(),
             sequence: SequenceRewriter::new(seq),
             timeline: Timeline::new(clock_rate, timestamp),
-            sent: SentRing::new(),
+            sent: Some(SentRing::new()),
             audio_starts: true,
             frame_offset: 0,
             newest_frame: None,
             told_fewer: false,
         }
+    }
+
+    /// Remembers nothing of what was sent: for a slot without retransmission.
+    #[must_use]
+    pub fn without_memory(self) -> Self {
+        Self { sent: None, ..self }
     }
 
     /// Another source follows, or the same one went on elsewhere: what comes next starts anew.
@@ -123,12 +130,12 @@ impl SlotStream {
 
     /// The packet with this number on the wire, to be sent again, at most once in `interval`.
     pub fn resend(&mut self, now: Timestamp, wire: u16, interval: std::time::Duration) -> Option<Sent> {
-        self.sent.resend(now, wire, interval)
+        self.sent.as_mut()?.resend(now, wire, interval)
     }
 
     /// A recent packet whose repetition serves as padding.
     pub fn recent(&mut self, turn: u64) -> Option<Sent> {
-        self.sent.recent(turn)
+        self.sent.as_mut()?.recent(turn)
     }
 
     /// The slot's timestamp for the source's `timestamp`.
@@ -162,7 +169,9 @@ impl SlotStream {
             }
             sent.frame_number = Some(number);
         }
-        self.sent.insert(sent);
+        if let Some(memory) = &mut self.sent {
+            memory.insert(now, &sent);
+        }
         Verdict::Forward { sent, starts }
     }
 
@@ -223,8 +232,8 @@ mod tests {
 
     const MS: fn(u64) -> Timestamp = Timestamp::from_millis;
 
-    fn audio(stream: u32, seq: u64, timestamp: u32) -> SourcePacket<'static> {
-        SourcePacket { stream, seq: SeqNo(seq), timestamp, csrc: stream, marker: false, layers: None }
+    fn audio(stream: u8, seq: u64, timestamp: u32) -> SourcePacket<'static> {
+        SourcePacket { stream, seq: SeqNo(seq), timestamp, csrc: stream.into(), marker: false, layers: None }
     }
 
     fn sent(verdict: Verdict) -> Sent {
@@ -238,7 +247,7 @@ mod tests {
     fn video(
         slot: &mut SlotStream,
         now: Timestamp,
-        stream: u32,
+        stream: u8,
         index: usize,
         number: u16,
         structure: &mut Option<Structure>,
@@ -254,8 +263,11 @@ mod tests {
             marker: true,
         };
         let seq = SeqNo(100_000 * u64::from(stream) + index as u64);
-        let timestamp = stream * 1_000 + index as u32 * 3_000;
-        slot.offer(now, &SourcePacket { stream, seq, timestamp, csrc: stream, marker: true, layers: Some(layers) })
+        let timestamp = u32::from(stream) * 1_000 + index as u32 * 3_000;
+        slot.offer(
+            now,
+            &SourcePacket { stream, seq, timestamp, csrc: stream.into(), marker: true, layers: Some(layers) },
+        )
     }
 
     #[test]

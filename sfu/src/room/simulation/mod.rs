@@ -181,6 +181,9 @@ impl Meeting {
             let message = entry.remove();
             self.deliver(message);
         }
+        let mut out = Outbox::default();
+        self.room.forward(self.now, &mut out);
+        self.carry(out);
         if self.room.next_timeout().is_some_and(|due| due <= self.now) {
             let mut out = Outbox::default();
             self.room.handle_timeout(self.now, &mut out);
