@@ -7,16 +7,18 @@ mkdir -p target
 rows=target/bench.rows
 : >"$rows"
 found=no
-for file in benches/*.rs; do
-    name=$(basename "$file" .rs)
+for bench in benches/* sfu/benches/*; do
+    name=$(basename "$bench" .rs)
+    package=halloo
+    [[ $bench == sfu/* ]] && package=halloo-sfu
     [[ -z $only || $only == "$name" ]] || continue
     found=yes
     echo "==> $name" >&2
     # A row is a line that is a JSON object.
-    cargo bench --quiet --profile release -p halloo --bench "$name" | grep '^{' >>"$rows"
+    cargo bench --quiet --profile release -p "$package" --bench "$name" | grep '^{' >>"$rows"
 done
 if [[ $found == no ]]; then
-    echo "there is no benchmark called $only; there are: $(basename -s .rs benches/*.rs | tr '\n' ' ')" >&2
+    echo "there is no benchmark called $only; there are: $(basename -s .rs benches/* sfu/benches/* | tr '\n' ' ')" >&2
     exit 1
 fi
 node scripts/bench-table.mjs "$rows" target/bench.json

@@ -16,6 +16,7 @@ use std::{path::PathBuf, time::Duration};
     "  halloo serve                             a server; open the address it prints in a browser\n",
     "  halloo answer --as bob                   wait for calls with microphone and speaker\n",
     "  halloo call --as alice --to bob          call\n",
+    "  halloo join --as alice --room standup    meet with several in a room\n",
 ))]
 pub struct Cli {
     /// Log more to standard error; twice for even more. RUST_LOG overrides it
@@ -37,6 +38,9 @@ pub enum Command {
     /// Wait for calls and take them, one after the other
     #[command(after_help = ANSWER_HELP)]
     Answer(Box<AnswerArgs>),
+    /// Join a room, and stay until told to leave
+    #[command(after_help = JOIN_HELP)]
+    Join(Box<JoinArgs>),
     /// Show a whole call on this machine, measured: ends with a report page
     #[command(after_help = DEMO_HELP)]
     Demo(DemoArgs),
@@ -53,6 +57,10 @@ const CALL_HELP: &str = "Examples:\n  \
 const ANSWER_HELP: &str = "Examples:\n  \
      halloo answer --as bob\n  \
      halloo answer --as bob --audio-in speech.wav --video-in pattern --record got --once --json\n";
+const JOIN_HELP: &str = "Examples:\n  \
+     halloo join --as alice --room standup\n  \
+     halloo join --as bot --room standup --audio-in speech.wav --video-in pattern --record got --duration 1m --json\n  \
+     halloo join --token \"$TOKEN\" --room standup --server wss://calls.example.org --video-out window\n";
 const DEMO_HELP: &str = "Examples:\n  \
      halloo demo\n  \
      halloo demo --seconds 10 --json out.json --out target/demo\n  \
@@ -148,6 +156,27 @@ pub struct AnswerArgs {
     /// Take calls from this user only; others are declined
     #[arg(long, value_name = "NAME")]
     pub from: Option<String>,
+}
+
+/// `halloo join`
+#[derive(Debug, Args)]
+#[command(after_long_help = exit::HELP)]
+pub struct JoinArgs {
+    /// Where and as whom.
+    #[command(flatten)]
+    pub sign_in: SignIn,
+    /// The room: it exists from the first who joins until the last has left
+    #[arg(long, value_name = "NAME")]
+    pub room: String,
+    /// A token that grants this room, where the one for signing in does not
+    #[arg(long, value_name = "TOKEN", env = "HALLOO_ROOM_TOKEN", hide_env_values = true)]
+    pub room_token: Option<String>,
+    /// Pictures that can be received at once
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u8).range(1..=25))]
+    pub slots: u8,
+    /// What to send and receive. Recordings are by participant: DIR/NAME/received.wav and received.y4m
+    #[command(flatten)]
+    pub media: MediaArgs,
 }
 
 /// `halloo demo`

@@ -1,6 +1,6 @@
 //! Exit codes, the same for every command that holds a call.
 
-use halloo_engine::{BuildError, CallEnded, CallError, EndReason, ErrorCode};
+use halloo_engine::{BuildError, CallEnded, CallError, EndReason, EndedBy, ErrorCode, JoinError, RoomEnded};
 use std::process::ExitCode;
 
 /// What `--help` says about exit codes.
@@ -9,7 +9,7 @@ Exit codes:
   0    done
   1    failed: a file, a device, or the demo's measurements
   2    wrong usage
-  3    not answered: declined, busy, offline or unknown
+  3    not answered: declined, busy, offline or unknown; a room: not let in, or taken out
   4    no connection: the server or the other side could not be reached, or was lost
   5    not signed in: the token or name was refused
   130  interrupted before the call was answered";
@@ -53,8 +53,26 @@ impl Exit {
                     _ => Self::Disconnected,
                 };
             }
+            if let Some(error) = cause.downcast_ref::<JoinError>() {
+                return match error {
+                    JoinError::Name(_) => Self::Usage,
+                    JoinError::Refused(body) => Self::of_code(body.code),
+                    _ => Self::Disconnected,
+                };
+            }
         }
         Self::Failed
+    }
+
+    /// The code for how a stay in a room ended.
+    pub fn of_room(ended: &RoomEnded, connected: bool) -> Self {
+        match ended.reason {
+            EndedBy::Left if connected => Self::Done,
+            EndedBy::Left => Self::Interrupted,
+            EndedBy::Closed => Self::Done,
+            EndedBy::Removed => Self::NotAnswered,
+            _ => ended.code.map_or(Self::Disconnected, Self::of_code),
+        }
     }
 
     /// The code for how a call ended.
@@ -72,6 +90,9 @@ impl Exit {
         match code {
             ErrorCode::CalleeUnknown | ErrorCode::CalleeOffline | ErrorCode::CalleeBusy => Self::NotAnswered,
             ErrorCode::CalleeSelf => Self::Usage,
+            ErrorCode::RoomNotGranted | ErrorCode::GrantMissing | ErrorCode::RoomFull | ErrorCode::RoomLocked => {
+                Self::NotAnswered
+            }
             _ => Self::Disconnected,
         }
     }

@@ -33,6 +33,7 @@ fn on_runtime(command: Command) -> anyhow::Result<ExitCode> {
             Command::Serve(args) => serve::run(*args).await,
             Command::Call(args) => endpoint::call::run(*args).await.map(Into::into),
             Command::Answer(args) => endpoint::answer::run(*args).await.map(Into::into),
+            Command::Join(args) => endpoint::join::run(*args).await.map(Into::into),
             Command::Demo(args) => demo::run(args).await.map(Into::into),
             Command::Devices(args) => devices::run(&args).map(Into::into),
             Command::Token(args) => token::run(&args),

@@ -2,8 +2,8 @@
 
 use crate::{data, data::DataDir, span::Span};
 use anyhow::{Context, anyhow};
-use halloo_protocol::UserId;
-use halloo_signaling::token::{Grant, SigningKey, mint, new_ed25519};
+use halloo_protocol::{RoomGrants, RoomId, SourceKind, UserId};
+use halloo_signaling::token::{Grant, RoomGrant, RoomScope, SigningKey, mint, new_ed25519};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -37,8 +37,21 @@ pub struct TokenArgs {
     /// The data folder whose secret is used when there is no --key.
     #[arg(long, value_name = "DIR", env = "HALLOO_DATA")]
     pub data: Option<PathBuf>,
+    /// A room that the user may enter; `*` for every room. Repeat it for more. Without it the token opens no room.
+    #[arg(long, value_name = "NAME")]
+    pub room: Vec<String>,
+    /// What the user may do in these rooms: publish (or microphone, camera, screen), subscribe, moderate.
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_enum,
+        value_delimiter = ',',
+        requires = "room",
+        default_value = "publish,subscribe"
+    )]
+    pub can: Vec<Ability>,
     /// Makes a new key instead and prints it: a pair in PEM, or a secret.
-    #[arg(long, value_name = "KIND", value_enum, conflicts_with_all = ["user", "key"])]
+    #[arg(long, value_name = "KIND", value_enum, conflicts_with_all = ["user", "key", "room"])]
     pub new_key: Option<KeyKind>,
 }
 
@@ -49,6 +62,35 @@ pub enum KeyKind {
     Ed25519,
     /// The server and whoever mints share it.
     Hs256,
+}
+
+/// What somebody may do in a room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Ability {
+    /// Publish microphone, camera and screen.
+    Publish,
+    /// Publish the microphone.
+    Microphone,
+    /// Publish the camera.
+    Camera,
+    /// Publish the screen.
+    Screen,
+    /// Hear and see the others.
+    Subscribe,
+    /// Mute and remove others, lock and close the room.
+    Moderate,
+}
+
+impl Ability {
+    fn publishes(self, kind: SourceKind) -> bool {
+        match self {
+            Self::Publish => true,
+            Self::Microphone => kind == SourceKind::Microphone,
+            Self::Camera => kind == SourceKind::Camera,
+            Self::Screen => kind == SourceKind::Screen,
+            Self::Subscribe | Self::Moderate => false,
+        }
+    }
 }
 
 /// Runs the command.
@@ -83,7 +125,28 @@ fn minted(args: &TokenArgs) -> anyhow::Result<String> {
     };
     let issued_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (name, audience) = (args.name.clone(), args.audience.clone());
-    mint(&key, &Grant { user, name, audience, issued_at, ttl: args.ttl.0 }).map_err(|e| anyhow!(e))
+    let room = rooms(args)?;
+    mint(&key, &Grant { user, name, audience, issued_at, ttl: args.ttl.0, room }).map_err(|e| anyhow!(e))
+}
+
+/// The rooms that the token opens.
+fn rooms(args: &TokenArgs) -> anyhow::Result<Option<RoomGrant>> {
+    if args.room.is_empty() {
+        return Ok(None);
+    }
+    let rooms = if args.room.iter().any(|name| name == "*") {
+        RoomScope::Every
+    } else {
+        let named = |name: &String| RoomId::new(name).with_context(|| format!("{name:?} is no room's name"));
+        RoomScope::Named(args.room.iter().map(named).collect::<anyhow::Result<_>>()?)
+    };
+    let may = |kind: &SourceKind| args.can.iter().any(|ability| ability.publishes(*kind));
+    let grants = RoomGrants {
+        publish: SourceKind::ALL.into_iter().filter(may).collect(),
+        subscribe: args.can.contains(&Ability::Subscribe),
+        moderate: args.can.contains(&Ability::Moderate),
+    };
+    Ok(Some(RoomGrant { rooms, grants }))
 }
 
 fn signing_key(id: Option<String>, path: &Path) -> anyhow::Result<SigningKey> {

@@ -114,6 +114,45 @@ async fn an_ed25519_pair_made_by_the_command_signs_in() {
     assert_eq!(guest["error"]["code"], "guests_not_allowed");
 }
 
+/// What a token claims of rooms.
+fn room_claim(data: &Path, args: &[&str]) -> serde_json::Value {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    let minted = halloo(data).args(["token", "--user", "alice"]).args(args).output().unwrap();
+    let token = String::from_utf8(minted.stdout).unwrap();
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    serde_json::from_slice::<serde_json::Value>(&claims).unwrap()["room"].clone()
+}
+
+#[test]
+fn a_token_opens_the_rooms_it_was_minted_for() {
+    let data = tempfile::tempdir().unwrap();
+    assert!(room_claim(data.path(), &[]).is_null());
+    let claim = room_claim(data.path(), &["--room", "standup"]);
+    assert_eq!((&claim["name"], &claim["moderate"]), (&serde_json::json!(["standup"]), &false.into()));
+    assert_eq!(claim["publish"], serde_json::json!(["microphone", "camera", "screen"]));
+    let claim = room_claim(data.path(), &["--room", "*", "--can", "microphone,moderate"]);
+    let wanted = serde_json::json!({"name": "*", "publish": ["microphone"], "subscribe": false, "moderate": true});
+    assert_eq!(claim, wanted);
+    let output = halloo(data.path()).args(["token", "--user", "a", "--room", "two words"]).output().unwrap();
+    assert!(failure(&output).contains("two words"));
+}
+
+#[test]
+fn rooms_have_ports_that_are_told_unless_there_are_to_be_none() {
+    let data = tempfile::tempdir().unwrap();
+    let server = serve(data.path(), &["--media-shards", "2"]);
+    let media = server.line["media"].as_array().unwrap();
+    assert_eq!(media.len(), 2);
+    assert!(media.iter().all(|address| address.as_str().unwrap().starts_with("127.0.0.1:")), "{media:?}");
+    assert!(server.get("/metrics").contains("halloo_sfu_rtp_sent_total{shard=\"1\"} 0"));
+    let taken = media[0].as_str().unwrap().rsplit(':').next().unwrap();
+    let second = halloo(data.path()).args(["serve", "--port", "0", "--media-port", taken]).output().unwrap();
+    assert!(failure(&second).contains("--media-port"));
+    let without = serve(data.path(), &["--no-rooms"]);
+    assert_eq!(without.line["media"], serde_json::json!([]));
+    assert!(!without.get("/metrics").contains("halloo_sfu"));
+}
+
 #[test]
 fn a_port_in_use_is_named_with_what_to_do() {
     let data = tempfile::tempdir().unwrap();
@@ -144,7 +183,8 @@ fn it_stops_with_code_zero_when_told_to() {
 #[test]
 fn on_the_local_network_it_speaks_tls_with_the_printed_fingerprint() {
     let data = tempfile::tempdir().unwrap();
-    let server = serve(data.path(), &["--lan"]);
+    let lan = ["--lan", "--media-port", "0"];
+    let server = serve(data.path(), &lan);
     let fingerprint = server.line["fingerprint"].as_str().unwrap().to_owned();
     assert!(server.line["url"].as_str().unwrap().starts_with("https://"));
     let port = server.authority().rsplit(':').next().unwrap().to_owned();
@@ -152,7 +192,7 @@ fn on_the_local_network_it_speaks_tls_with_the_printed_fingerprint() {
     assert_eq!(seen, fingerprint);
     assert!(page.starts_with("HTTP/1.1 200"), "{page}");
     drop(server);
-    assert_eq!(serve(data.path(), &["--lan"]).line["fingerprint"].as_str(), Some(fingerprint.as_str()));
+    assert_eq!(serve(data.path(), &lan).line["fingerprint"].as_str(), Some(fingerprint.as_str()));
 }
 
 /// `/healthz` over TLS from a server with any certificate, and that certificate's fingerprint.

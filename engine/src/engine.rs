@@ -1,24 +1,27 @@
 //! The engine: one signed-in user on one device, who makes and takes calls.
 
 mod builder;
+mod rooms;
 
 pub use builder::EngineBuilder;
 
 use crate::{
     call::{
-        Call, CallActor, CallInput, CallMachine, CallMedia, CallOptions, Direction, EventQueue, IncomingCall, Progress,
-        RingingSlot,
+        Call, CallActor, CallInput, CallMachine, CallMedia, CallOptions, Direction, IncomingCall, Progress, RingingSlot,
     },
     clock,
     error::{BuildError, CallError},
+    event_queue::EventQueue,
+    room::RoomInput,
+    route::MediaInput,
     signaling::{Notice, SignalClient, SignalConfig},
-    wire::{BindPolicy, IceServer, Wire, WireConfig},
+    wire::{BindPolicy, IceServer, Layout, Wire, WireConfig, WireEvent},
 };
 use halloo_protocol::{
-    CallId, ErrorBody, Event, IncomingCall as IncomingCallEvent, MediaState, Presence, ReplyResult, Request, UserId,
-    WatchPresence, Welcome,
+    CallId, ErrorBody, Event, IncomingCall as IncomingCallEvent, MediaState, Presence, ReplyResult, Request, RoomId,
+    UserId, WatchPresence, Welcome,
 };
-use halloo_transport::{Bitrate, session::MediaKind};
+use halloo_transport::Bitrate;
 use std::{
     collections::HashMap,
     future::Future,
@@ -56,6 +59,7 @@ async fn start(config: SignalConfig, bind: BindPolicy, handle: Handle, own: OwnR
         shared: Mutex::new(Shared {
             welcome,
             calls: HashMap::new(),
+            rooms: HashMap::new(),
             ringing: HashMap::new(),
             calling: Vec::new(),
             incoming: None,
@@ -78,6 +82,7 @@ async fn run_hub(mut notices: mpsc::Receiver<Notice>, engine: std::sync::Weak<In
             Notice::Lost(reason) => {
                 tracing::info!(%reason, "the signaling connection broke");
                 engine.to_all_calls(|| CallInput::SignalingLost);
+                engine.to_all_rooms(|| RoomInput::SignalingLost);
             }
             Notice::Event(Event::IncomingCall(call)) => Inner::ring(&engine, call),
             Notice::Event(Event::Presence(presence)) => engine.tell_presence(presence),
@@ -114,6 +119,7 @@ pub(crate) struct Inner {
 struct Shared {
     welcome: Welcome,
     calls: HashMap<CallId, mpsc::Sender<CallInput>>,
+    rooms: HashMap<RoomId, mpsc::Sender<RoomInput>>,
     /// Calls that ring here and that nobody has taken.
     ringing: HashMap<CallId, Arc<RingingSlot>>,
     /// Users who are being called and whose server has not taken the invitation yet.
@@ -265,6 +271,10 @@ impl Inner {
             let known = welcome.calls.iter().any(|c| c.call == *id);
             let _ = call.try_send(CallInput::SignedIn { resumed, known });
         }
+        for (id, room) in &shared.rooms {
+            let snapshot = welcome.rooms.iter().find(|r| r.room == *id).cloned().map(Box::new);
+            let _ = room.try_send(RoomInput::SignedIn { resumed, snapshot });
+        }
         if !resumed && shared.presence.is_some() {
             drop(self.signal.submit(Request::WatchPresence(WatchPresence { users: None })));
         }
@@ -285,6 +295,10 @@ impl Inner {
     }
 
     fn deliver(&self, event: Event) {
+        let event = match self.deliver_to_room(event) {
+            Ok(()) => return,
+            Err(event) => event,
+        };
         let Some(id) = call_of(&event).cloned() else {
             if let Event::GoingAway { message } = event {
                 tracing::info!(%message, "the signaling server is going away");
@@ -341,6 +355,28 @@ impl Inner {
         });
     }
 
+    /// How a connection is set up with what the server said last.
+    fn wire_config(
+        &self,
+        layout: Layout,
+        max_bitrate: Bitrate,
+        input: Arc<dyn MediaInput>,
+        events: mpsc::Sender<WireEvent>,
+    ) -> WireConfig {
+        WireConfig {
+            ice_servers: self.lock().welcome.ice_servers.iter().map(to_wire).collect(),
+            bind: self.bind.clone(),
+            layout,
+            start_bitrate: START_BITRATE.min(max_bitrate),
+            min_bitrate: MIN_BITRATE.min(max_bitrate),
+            max_bitrate,
+            runtime: self.handle.clone(),
+            input,
+            events,
+            seed: rand::random(),
+        }
+    }
+
     /// Starts a call's task. Must run on the engine's runtime.
     async fn start_call(
         self: Arc<Self>,
@@ -355,27 +391,25 @@ impl Inner {
         // The video thread asks for key frames from before there is a wire.
         let asked: Arc<OnceLock<Wire>> = Arc::default();
         let asking = Arc::clone(&asked);
-        let ask_key_frame = move || {
+        #[cfg(feature = "video")]
+        let ask_key_frame = Arc::new(move |ssrc| {
             if let Some(wire) = asking.get() {
-                wire.request_key_frame(MediaKind::Video);
+                wire.request_key_frame(ssrc);
             }
-        };
-        let media = CallMedia::new(peer.to_string(), options, events.clone(), ask_key_frame)
-            .map_err(|e| CallError::Setup(e.to_string()))?;
+        });
+        #[cfg(not(feature = "video"))]
+        drop(asking);
+        let media = CallMedia::new(
+            peer.to_string(),
+            options,
+            events.clone(),
+            #[cfg(feature = "video")]
+            ask_key_frame,
+        )
+        .map_err(|e| CallError::Setup(e.to_string()))?;
         let (wire_sender, wire_events) = mpsc::channel(64);
-        let ice_servers = self.lock().welcome.ice_servers.iter().map(to_wire).collect();
-        let config = WireConfig {
-            ice_servers,
-            bind: self.bind.clone(),
-            video: cfg!(feature = "video"),
-            start_bitrate: START_BITRATE.min(options.max_bitrate),
-            min_bitrate: MIN_BITRATE.min(options.max_bitrate),
-            max_bitrate: options.max_bitrate,
-            runtime: self.handle.clone(),
-            input: media.clone(),
-            events: wire_sender,
-            seed: rand::random(),
-        };
+        let layout = Layout::Call { video: cfg!(feature = "video") };
+        let config = self.wire_config(layout, options.max_bitrate, media.clone(), wire_sender);
         let wire = match Wire::new(config).await {
             Ok(wire) => wire,
             Err(error) => {

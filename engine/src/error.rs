@@ -51,6 +51,37 @@ pub enum CallError {
     Setup(String),
 }
 
+/// Why a room could not be joined.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The name cannot be a room's.
+    #[error(transparent)]
+    Name(#[from] IdError),
+    /// The server refused.
+    #[error("{0}")]
+    Refused(ErrorBody),
+    /// This engine is in the room already.
+    #[error("this engine is in the room {0} already: leave it first")]
+    Already(String),
+    /// This engine is in as many rooms as it can be.
+    #[error("this engine is in {0} rooms, and cannot be in more")]
+    TooMany(usize),
+    /// The connection or a codec could not be set up.
+    #[error("the room could not be joined: {0}")]
+    Setup(String),
+}
+
+impl JoinError {
+    /// The server's code, where the server refused.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Refused(error) => Some(error.code),
+            _ => None,
+        }
+    }
+}
+
 impl CallError {
     /// The server's code, where the server refused.
     pub fn code(&self) -> Option<ErrorCode> {

@@ -12,8 +12,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! An [`Engine`] is one signed-in user on one device. It makes ([`Engine::call`]) and takes ([`Engine::incoming`]) calls; a
-//! [`Call`] publishes sources, has remote tracks to attach sinks to, events and statistics. Sources and sinks are traits
+//! An [`Engine`] is one signed-in user on one device. It makes ([`Engine::call`]) and takes ([`Engine::incoming`]) calls, and
+//! joins rooms ([`Engine::join`]); a [`Call`] or a [`Room`] publishes sources, has remote tracks to attach sinks to, events and statistics. Sources and sinks are traits
 //! ([`media`]): devices, files, test pattern and screen are implementations, and so is what an application brings.
 //!
 //! Features: `video` and `devices` (on by default), `window`, `screen`, `camera`. Without any, this is an audio-only engine
@@ -28,24 +28,32 @@ mod call;
 pub mod clock;
 mod engine;
 mod error;
+mod event_queue;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod media;
+mod room;
 mod route;
 mod signaling;
+mod tracks;
 #[cfg(feature = "video")]
 pub mod video;
 mod wire;
 
 pub use call::{
-    AttachedSink, AudioReceiveStats, AudioSendStats, Call, CallEnded, CallEvent, CallEvents, CallOptions, CallStats,
-    CandidateInfo, Direction, IncomingCall, LocalAudioTrack, MediaEvent, RemoteAudioTrack, RemoteTrack, TrackKind,
-    TransportStats, VideoReceiveStats, VideoSendStats,
+    AudioReceiveStats, AudioSendStats, Call, CallEnded, CallEvent, CallEvents, CallOptions, CallStats, CandidateInfo,
+    Direction, IncomingCall, TransportStats, VideoReceiveStats, VideoSendStats,
 };
-#[cfg(feature = "video")]
-pub use call::{LocalVideoTrack, RemoteVideoTrack};
 pub use engine::{Engine, EngineBuilder, IncomingCalls};
-pub use error::{BuildError, CallError};
-pub use halloo_protocol::{EndReason, ErrorCode, MediaState, Presence, VideoState};
+pub use error::{BuildError, CallError, JoinError};
+pub use halloo_protocol::{
+    EndReason, ErrorCode, LeaveReason, MediaState, Presence, Role, RoomMedia, SourceState, VideoState,
+};
 pub use halloo_transport::{Bitrate, Timestamp};
+pub use room::{
+    EndedBy, JoinOptions, ParticipantStats, Room, RoomEnded, RoomEvent, RoomEvents, RoomParticipant, RoomStats,
+};
 pub use signaling::Fingerprint;
+pub use tracks::{AttachedSink, LocalAudioTrack, MediaEvent, RemoteAudioTrack, RemoteTrack, TrackKind};
+#[cfg(feature = "video")]
+pub use tracks::{LocalVideoTrack, RemoteVideoTrack};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 fn prove(credential: &Credential) -> Result<SignIn, ErrorBody> {
     match credential {
         Credential::Guest { name } => Ok(SignIn {
-            identity: Identity { user: name.clone(), display_name: name.to_string(), kind: IdentityKind::Token },
+            identity: Identity { user: name.clone(), display_name: name.to_string(), kind: IdentityKind::Token, rooms: None },
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             ice_servers: Vec::new(),
         }),

@@ -7,7 +7,11 @@ use crate::{
         PeerReach,
     },
     error::{ErrorBody, ErrorCode},
-    id::{CallId, DeviceId},
+    id::{CallId, DeviceId, ParticipantId, RoomId},
+    room::{
+        JoinRoom, LayersWanted, LeaveReason, Moderate, Participant, RoomJoined, RoomMedia, RoomState, SlotsChanged,
+        SourceKind, Subscribe,
+    },
     session::{Hello, Presence, WatchPresence, Welcome},
 };
 use schemars::JsonSchema;
@@ -77,11 +81,37 @@ pub enum Request {
     },
     /// Restore a call that the server does not know. Reply: `ok`.
     Announce(Announce),
+    /// Enter a room. Reply: `room_joined`.
+    JoinRoom(JoinRoom),
+    /// Leave it. Reply: `ok`, also where one was not in it.
+    LeaveRoom {
+        /// Which room.
+        room: RoomId,
+    },
+    /// A further offer for the forwarding unit: an ICE restart, or more slots. Reply: `room_answer`.
+    RoomOffer {
+        /// Which room.
+        room: RoomId,
+        /// The SDP offer; sections may only be added.
+        #[schemars(length(max = 49152))]
+        sdp: String,
+    },
+    /// What one shows. Reply: `ok`.
+    Subscribe(Subscribe),
+    /// What one publishes from now on. Reply: `ok`.
+    RoomMedia {
+        /// Which room.
+        room: RoomId,
+        /// All of it.
+        media: RoomMedia,
+    },
+    /// Keep order. Reply: `ok`.
+    Moderate(Moderate),
 }
 
 impl Request {
     /// Every `type` of this version, in order.
-    pub const TYPES: [&'static str; 14] = [
+    pub const TYPES: [&'static str; 20] = [
         "hello",
         "sign_out",
         "watch_presence",
@@ -96,6 +126,12 @@ impl Request {
         "description",
         "media_state",
         "announce",
+        "join_room",
+        "leave_room",
+        "room_offer",
+        "subscribe",
+        "room_media",
+        "moderate",
     ];
 }
 
@@ -142,6 +178,13 @@ pub enum ReplyResult {
     Presence {
         /// One entry a user.
         users: Vec<Presence>,
+    },
+    /// To `join_room`.
+    RoomJoined(RoomJoined),
+    /// To `room_offer`.
+    RoomAnswer {
+        /// The SDP answer.
+        sdp: String,
     },
 }
 
@@ -196,6 +239,67 @@ pub enum Event {
     GoingAway {
         /// For people.
         message: String,
+    },
+    /// Somebody entered the room.
+    ParticipantJoined {
+        /// Which room.
+        room: RoomId,
+        /// Who.
+        participant: Participant,
+    },
+    /// Somebody is no longer in the room.
+    ParticipantLeft {
+        /// Which room.
+        room: RoomId,
+        /// Who.
+        participant: ParticipantId,
+        /// Why.
+        reason: LeaveReason,
+    },
+    /// Somebody's role, media or reach changed; oneself included where somebody else did it.
+    ParticipantChanged {
+        /// Which room.
+        room: RoomId,
+        /// How they are now.
+        participant: Participant,
+    },
+    /// What holds for all in the room changed.
+    RoomChanged {
+        /// Which room.
+        room: RoomId,
+        /// How it is now.
+        state: RoomState,
+    },
+    /// One is no longer in the room, not at one's own wish. Close its connection.
+    RoomLeft {
+        /// Which room.
+        room: RoomId,
+        /// Why.
+        reason: LeaveReason,
+    },
+    /// The forwarding unit lost this device's media, or itself: close the connection and `join_room` again.
+    RejoinRoom {
+        /// Which room.
+        room: RoomId,
+    },
+    /// Slots show something else.
+    SlotsChanged(SlotsChanged),
+    /// Somebody else speaks.
+    DominantSpeaker {
+        /// Which room.
+        room: RoomId,
+        /// Who; absent where nobody does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        participant: Option<ParticipantId>,
+    },
+    /// To a publisher: which layers are received.
+    LayersWanted(LayersWanted),
+    /// To a publisher: it sends more than the room allows, and packets of it are dropped until it sends less.
+    PublishingPoliced {
+        /// Which room.
+        room: RoomId,
+        /// The largest of its sources.
+        kind: SourceKind,
     },
     /// An event that this version does not know. Never sent; a client counts it as seen.
     #[serde(other)]
@@ -255,7 +359,11 @@ impl Request {
         match self {
             Self::Invite(Invite { sdp, .. })
             | Self::Answer(Answer { sdp, .. })
-            | Self::Description(Description { sdp, .. }) => over("the sdp", sdp.len(), MAX_SDP_BYTES),
+            | Self::Description(Description { sdp, .. })
+            | Self::RoomOffer { sdp, .. } => over("the sdp", sdp.len(), MAX_SDP_BYTES),
+            Self::JoinRoom(join) => over("the sdp", join.sdp.len(), MAX_SDP_BYTES)
+                .or_else(|| over("the token", join.token.as_ref().map_or(0, String::len), 4_096)),
+            Self::Subscribe(subscribe) => over("the list of what is shown", subscribe.show.len(), 32),
             Self::Candidate(c) => {
                 let c = &c.candidate;
                 let optional = |o: &Option<String>| o.as_ref().map_or(0, String::len);
@@ -296,6 +404,14 @@ mod tests {
             "media": {"audio_muted": false, "video": "off"}}});
         let error = parse_client_message(&text.to_string()).unwrap_err();
         assert_eq!((error.id, error.error.code), (9, ErrorCode::TooLarge));
+    }
+
+    #[test]
+    fn a_request_to_join_shows_neither_token_nor_addresses_in_a_log() {
+        let text = r#"{"id":1,"request":{"type":"join_room","room":"r","sdp":"a=candidate:1 192.0.2.7","token":"secret",
+            "media":{"microphone":"on","camera":"off","screen":"muted"}}}"#;
+        let shown = format!("{:?}", parse_client_message(text).unwrap());
+        assert!(shown.contains("JoinRoom(r") && !shown.contains("secret") && !shown.contains("192.0.2.7"), "{shown}");
     }
 
     #[test]

@@ -50,6 +50,22 @@ pub enum ErrorCode {
     Glare,
     /// This session has as many calls as one may have.
     TooManyCalls,
+    /// No such room, or this device is not in it.
+    RoomUnknown,
+    /// The token grants other rooms, or none.
+    RoomNotGranted,
+    /// The token grants this room, but not this: publishing that source, subscribing or moderating.
+    GrantMissing,
+    /// The room holds as many participants as it may, or the server as many rooms.
+    RoomFull,
+    /// A moderator has locked the room.
+    RoomLocked,
+    /// No such participant in the room.
+    ParticipantUnknown,
+    /// The SDP offer cannot be answered; the message says why.
+    OfferRefused,
+    /// This server forwards no media, or cannot at the moment.
+    MediaUnavailable,
     /// The server is draining: connect again, to another or later.
     ShuttingDown,
     /// The server failed; it is in its log.

@@ -125,9 +125,24 @@ id!(
     SessionId, "a session id"
 );
 id!(
+    /// A room, by the name that people join it by.
+    RoomId, "a room name"
+);
+id!(
     /// One run of the server's memory. Events are numbered within (session, epoch).
     Epoch, "an epoch"
 );
+
+/// A participant of one room, by number: below 2^30, never 0, and never given to two within the life of a room.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ParticipantId(pub u32);
+
+impl fmt::Display for ParticipantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@ mod call;
 mod envelope;
 mod error;
 mod id;
+mod room;
 mod schema;
 mod session;
 
@@ -27,7 +28,12 @@ pub use envelope::{
     parse_client_message,
 };
 pub use error::{CloseCode, ErrorBody, ErrorCode};
-pub use id::{CallId, DeviceId, Epoch, IdError, SessionId, UserId};
+pub use id::{CallId, DeviceId, Epoch, IdError, ParticipantId, RoomId, SessionId, UserId};
+pub use room::{
+    JoinRoom, LayersWanted, LeaveReason, Moderate, Moderation, Participant, Role, RoomGrants, RoomJoined, RoomLimits,
+    RoomMedia, RoomSnapshot, RoomState, Shown, SlotShows, SlotsChanged, SourceKind, SourceOf, SourceState, Subscribe,
+    TileSize,
+};
 pub use schema::schema;
 pub use session::{
     CallSnapshot, ClientInfo, Credential, Hello, IceServer, Limits, Presence, Resume, SnapshotState, WatchPresence,

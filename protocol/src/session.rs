@@ -3,6 +3,7 @@
 use crate::{
     call::{AnnouncedRole, MediaState},
     id::{CallId, DeviceId, Epoch, SessionId, UserId},
+    room::RoomSnapshot,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -88,6 +89,10 @@ pub struct Welcome {
     pub limits: Limits,
     /// Calls this device is part of or that ring it.
     pub calls: Vec<CallSnapshot>,
+    /// Rooms this device is in, with `resumed` false; media may well have gone on. A room that a client does not want any
+    /// more it leaves; one that is missing here it joins again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rooms: Vec<RoomSnapshot>,
 }
 
 /// A STUN or TURN server (W3C `RTCIceServer`).

@@ -5,11 +5,11 @@
 //! resolve here (DNS rebinding) would be its own origin.
 
 use crate::{
-    hub::{Identity, IdentityKind},
+    hub::{Identity, IdentityKind, RoomAccess},
     token::Verifier,
 };
 use halloo_protocol::{Credential, ErrorBody, ErrorCode};
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 /// Where guests, who have a name and no token, may come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,12 +61,15 @@ impl Authenticator {
         match credential {
             Credential::Token { token } => {
                 let verified = self.verifier.verify(unix, token)?;
+                let valid_for = Some(Duration::from_secs(verified.until.saturating_sub(unix)));
+                let rooms = verified.room.map(|room| RoomAccess { rooms: room.rooms, grants: room.grants, valid_for });
                 let (user, display_name) = (verified.user, verified.display_name);
-                Ok(Identity { user, display_name, kind: IdentityKind::Token })
+                Ok(Identity { user, display_name, kind: IdentityKind::Token, rooms })
             }
             Credential::Guest { name } if self.guests.admits(from) => {
                 let display_name = name.to_string();
-                Ok(Identity { user: name.clone(), display_name, kind: IdentityKind::Guest })
+                let rooms = Some(RoomAccess::everything());
+                Ok(Identity { user: name.clone(), display_name, kind: IdentityKind::Guest, rooms })
             }
             Credential::Guest { .. } => {
                 let message = match self.guests {

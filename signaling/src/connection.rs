@@ -207,8 +207,13 @@ impl Connection {
                 return;
             }
         };
-        let Request::Hello(hello) = message.request else {
-            return shared.with_hub(|hub| hub.handle_request(now(), self.conn, id, message.request));
+        let hello = match message.request {
+            Request::Hello(hello) => hello,
+            Request::JoinRoom(mut join) => {
+                let proof = join.token.take().map(|token| shared.prove_token(self.place.address, token));
+                return shared.with_hub(|hub| hub.handle_join_room(now(), self.conn, id, join, proof));
+            }
+            request => return shared.with_hub(|hub| hub.handle_request(now(), self.conn, id, request)),
         };
         let proof = shared.sign_in(self.place.address, &hello.credential);
         shared.with_hub(|hub| hub.handle_hello(now(), self.conn, id, hello, proof));

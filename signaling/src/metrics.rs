@@ -16,6 +16,8 @@ pub(crate) fn render(shared: &Shared) -> String {
     page.one("halloo_sessions_lost", "gauge", "Sessions that wait to be resumed.", hub.sessions_lost);
     let calls = [("ringing", hub.calls_ringing), ("active", hub.calls_active), ("rebuilding", hub.calls_rebuilding)];
     page.labelled("halloo_calls", "gauge", "Calls by state.", "state", calls);
+    page.one("halloo_rooms", "gauge", "Rooms that somebody is in.", hub.rooms);
+    page.one("halloo_room_participants", "gauge", "Participants of all rooms.", hub.room_participants);
     page.labelled("halloo_calls_ended_total", "counter", "Calls that ended, by reason.", "reason", hub.ended);
     page.labelled("halloo_errors_total", "counter", "Error replies, by code.", "code", hub.errors);
     page.one("halloo_resumes_total", "counter", "Sessions resumed.", hub.resumes);
@@ -23,6 +25,9 @@ pub(crate) fn render(shared: &Shared) -> String {
     page.one("halloo_sessions_expired_total", "counter", "Sessions whose resume window ran out.", hub.sessions_expired);
     page.one("halloo_draining", "gauge", "1 while the server goes away.", u8::from(shared.is_draining()));
     shell(&mut page, &shared.stats);
+    if let Some(plane) = shared.plane.get() {
+        page.0.push_str(&plane.metrics());
+    }
     page.0
 }
 

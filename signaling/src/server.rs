@@ -5,9 +5,10 @@
 use crate::{
     admission::{Authenticator, OriginPolicy},
     http,
-    hub::HubConfig,
+    hub::{Hub, HubConfig},
     ice::IceConfig,
     limits::ConnectionLimits,
+    media::{self, MediaPlane},
     shared::{Shared, count},
 };
 use axum::{Extension, Router, extract::ConnectInfo};
@@ -72,6 +73,15 @@ impl Server {
         Ok(Self { shared: Arc::new(Shared::new(config, seed)), drain_grace })
     }
 
+    /// The same server, with rooms, whose media this media plane forwards.
+    #[must_use]
+    pub fn with_media(self, plane: Arc<dyn MediaPlane>) -> Self {
+        if self.shared.plane.set(plane).is_ok() {
+            self.shared.with_hub(Hub::use_media_plane);
+        }
+        self
+    }
+
     /// Serves until `shutdown` is done, then drains: clients are told, and after the grace their connections are closed.
     /// Paths other than the server's own are served from `pages`.
     pub async fn serve(
@@ -85,6 +95,11 @@ impl Server {
             let shared = Arc::clone(&self.shared);
             async move { shared.drive_timers().await }
         });
+        let media = self
+            .shared
+            .plane
+            .get()
+            .map(|plane| tokio::spawn(media::drive(Arc::clone(&self.shared), Arc::clone(plane))));
         let front = Front {
             router: http::router(Arc::clone(&self.shared), pages),
             tls: tls.map(TlsAcceptor::from),
@@ -100,6 +115,9 @@ impl Server {
         wait_until(self.shared.limits.close_grace, || self.shared.connections() == 0).await;
         accepting.abort();
         timers.abort();
+        if let Some(media) = media {
+            media.abort();
+        }
     }
 }
 

@@ -4,9 +4,10 @@
 
 use crate::{
     admission::{Authenticator, OriginPolicy, client_address},
-    hub::{ConnId, Hub, Output, SignIn},
+    hub::{ConnId, Hub, Identity, Output, SignIn},
     ice::IceConfig,
     limits::{AddressLimits, ConnectionLimits, OverLimit},
+    media::MediaPlane,
     outbox::{Closing, Item, Outbox},
     redact::Redactor,
 };
@@ -15,7 +16,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     addresses: Mutex<AddressLimits>,
     /// Wakes the task that drives the hub's timers.
     timers: Notify,
+    /// Wakes the task that carries orders to the media plane.
+    media: Notify,
     pub(crate) authenticator: Authenticator,
     pub(crate) origins: OriginPolicy,
     pub(crate) behind_proxy: bool,
@@ -59,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) ice: Vec<IceConfig>,
     pub(crate) redactor: Redactor,
     pub(crate) stats: ShellStats,
+    /// Who forwards the media of rooms, where somebody does.
+    pub(crate) plane: OnceLock<Arc<dyn MediaPlane>>,
     draining: AtomicBool,
 }
 
@@ -78,6 +83,7 @@ impl Shared {
             core: Mutex::new(Core { hub: Hub::new(config.hub, seed), outboxes: HashMap::new(), next_conn: 0 }),
             addresses: Mutex::new(AddressLimits::new(config.connections_per_address, config.max_connections)),
             timers: Notify::new(),
+            media: Notify::new(),
             authenticator: config.authenticator,
             origins: config.origins,
             behind_proxy: config.behind_proxy,
@@ -85,6 +91,7 @@ impl Shared {
             ice: config.ice,
             redactor,
             stats: ShellStats::default(),
+            plane: OnceLock::new(),
             draining: AtomicBool::new(false),
         }
     }
@@ -116,7 +123,11 @@ impl Shared {
             }
         }
         let sooner = core.hub.next_timeout() != timeout;
+        let orders = core.hub.has_media_orders();
         drop(core);
+        if orders {
+            self.media.notify_one();
+        }
         if sooner {
             self.timers.notify_one();
         }
@@ -138,6 +149,11 @@ impl Shared {
                 None => changed.await,
             }
         }
+    }
+
+    /// Waits until there may be orders for the media plane.
+    pub(crate) async fn media_orders(&self) {
+        self.media.notified().await;
     }
 
     pub(crate) fn open(&self, outbox: &Arc<Outbox>) -> ConnId {
@@ -168,6 +184,11 @@ impl Shared {
         let identity = self.authenticator.authenticate(unix, address, credential)?;
         let ice_servers = self.ice.iter().map(|server| server.for_user(unix, &identity.user)).collect();
         Ok(SignIn { identity, address, ice_servers })
+    }
+
+    /// Whom the token of a single request names, and what it grants.
+    pub(crate) fn prove_token(&self, address: IpAddr, token: String) -> Result<Identity, ErrorBody> {
+        self.authenticator.authenticate(unix_now(), address, &Credential::Token { token })
     }
 
     pub(crate) fn address_of(&self, peer: IpAddr, forwarded_for: Option<&str>) -> IpAddr {

@@ -3,10 +3,14 @@
 //! Invariant: a token is only ever checked with the algorithm of the key it is checked against, whatever its header says.
 //! Times and audience are checked here rather than by the library, so that a refusal can say which and by how much.
 
+mod room_claim;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use halloo_protocol::{ErrorBody, ErrorCode, UserId};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use ring::signature::{Ed25519KeyPair, KeyPair};
+use room_claim::RoomClaim;
+pub use room_claim::{RoomGrant, RoomScope};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -159,6 +163,8 @@ pub struct Grant {
     pub issued_at: u64,
     /// For how long.
     pub ttl: Duration,
+    /// Which rooms they may enter, and what they may do there; none unless given.
+    pub room: Option<RoomGrant>,
 }
 
 #[derive(Serialize)]
@@ -171,6 +177,8 @@ struct MintedClaims<'a> {
     iat: u64,
     nbf: u64,
     exp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room: Option<RoomClaim>,
 }
 
 /// Signs a token.
@@ -185,6 +193,7 @@ pub fn mint(key: &SigningKey, grant: &Grant) -> Result<String, String> {
         iat: grant.issued_at,
         nbf: grant.issued_at,
         exp: grant.issued_at.saturating_add(grant.ttl.as_secs()),
+        room: grant.room.as_ref().map(RoomClaim::of),
     };
     let mut header = Header::new(key.algorithm);
     header.kid.clone_from(&key.id);
@@ -198,6 +207,10 @@ pub struct Verified {
     pub user: UserId,
     /// Its `name`, or its `sub`.
     pub display_name: String,
+    /// When it ends, in seconds since 1970, the leeway included.
+    pub until: u64,
+    /// Its `room`.
+    pub room: Option<RoomGrant>,
 }
 
 #[derive(Deserialize)]
@@ -208,6 +221,7 @@ struct Claims {
     nbf: Option<f64>,
     #[serde(default)]
     aud: Audience,
+    room: Option<RoomClaim>,
 }
 
 #[derive(Deserialize, Default)]
@@ -255,14 +269,15 @@ impl Verifier {
     /// how much.
     pub fn verify(&self, now: u64, token: &str) -> Result<Verified, ErrorBody> {
         let claims = self.authentic(token)?;
-        self.check_times(now, &claims)?;
+        let until = self.check_times(now, &claims)?;
         self.check_audience(&claims)?;
         let sub = claims.sub.ok_or_else(|| invalid("the token has no sub: it must name the user"))?;
         let user = UserId::new(sub).map_err(|e| invalid(format!("the token's sub is no user id: {e}")))?;
         let name = claims.name.filter(|name| !name.trim().is_empty());
         let display_name = name.unwrap_or_else(|| user.to_string());
         let display_name = display_name.chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARS).collect();
-        Ok(Verified { user, display_name })
+        let room = claims.room.map(RoomClaim::read).transpose()?;
+        Ok(Verified { user, display_name, until, room })
     }
 
     /// The claims of a token whose signature is good, and nothing else about them checked.
@@ -305,7 +320,8 @@ impl Verifier {
         Err(failure)
     }
 
-    fn check_times(&self, now: u64, claims: &Claims) -> Result<(), ErrorBody> {
+    /// When the token ends, if it is good now.
+    fn check_times(&self, now: u64, claims: &Claims) -> Result<u64, ErrorBody> {
         let exp =
             seconds("exp", claims.exp)?.ok_or_else(|| invalid("the token has no exp: it must say when it ends"))?;
         let leeway = self.leeway.as_secs();
@@ -320,7 +336,7 @@ impl Verifier {
                 let message = format!("the token becomes valid in {wait}: wait, or check both machines' clocks");
                 Err(ErrorBody::new(ErrorCode::TokenNotYetValid, message))
             }
-            _ => Ok(()),
+            _ => Ok(exp.saturating_add(leeway)),
         }
     }
 

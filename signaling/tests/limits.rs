@@ -28,6 +28,7 @@ fn token(issued_at: u64, ttl: u64, audience: &str) -> Credential {
         audience: Some(audience.into()),
         issued_at,
         ttl: Duration::from_secs(ttl),
+        room: None,
     };
     Credential::Token { token: mint(&SigningKey::hs256(None, SECRET).unwrap(), &grant).unwrap() }
 }

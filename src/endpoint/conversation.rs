@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 /// How often figures are taken.
-const SAMPLE_EVERY: Duration = Duration::from_millis(500);
+pub(super) const SAMPLE_EVERY: Duration = Duration::from_millis(500);
 
 /// What a conversation needs to know.
 pub struct Conversation<'a> {
@@ -174,7 +174,8 @@ impl Plan<'_> {
 
     /// Recordings begin when media flows.
     fn attach(&self, call: &Call, progress: &mut Progress, status: &mut Status) {
-        let attached = self.media.open_sinks(self.number, self.window.as_ref()).and_then(|receiving| {
+        let folder = (self.number > 1).then(|| self.number.to_string());
+        let attached = self.media.open_sinks(folder.as_deref(), self.window.as_ref()).and_then(|receiving| {
             for sink in receiving.audio {
                 call.remote_audio().attach(sink)?;
             }
@@ -235,7 +236,7 @@ pub async fn interrupted() {
 }
 
 /// CPU time that this process has used, where the system says it (`/proc/self/stat`, in ticks of 10 ms).
-fn cpu_seconds() -> Option<f64> {
+pub(super) fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // The name in parentheses may hold spaces; user and system time are the 12th and 13th fields after it.
     let mut times = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11).map(str::parse::<u64>);

@@ -263,18 +263,19 @@ impl MediaArgs {
         matches!(self.video_out, VideoOut::Window).then(open_window).transpose()
     }
 
-    /// Opens what is received. A second call of one `answer` gets folders of its own: `DIR/2` and so on.
+    /// Opens what is received. Recordings and logs go into this folder within the ones that were named: a second call of one
+    /// `answer` gets `DIR/2` and so on, a participant of a room `DIR/NAME`.
     ///
     /// # Errors
     /// Where a file cannot be created.
-    pub fn open_sinks(&self, call_number: usize, window: Option<&WindowHandle>) -> Result<Receiving> {
+    pub fn open_sinks(&self, folder: Option<&str>, window: Option<&WindowHandle>) -> Result<Receiving> {
         let mut receiving = Receiving::default();
         if let Some(window) = window {
             receiving.video.push(Box::new(window.sink()));
         }
-        let of_call = |dir: &Path| if call_number > 1 { dir.join(call_number.to_string()) } else { dir.to_owned() };
+        let within = |dir: &Path| folder.map_or_else(|| dir.to_owned(), |folder| dir.join(folder));
         if let Some(dir) = &self.record {
-            let dir = of_call(dir);
+            let dir = within(dir);
             create_folder(&dir)?;
             receiving.audio.push(Box::new(WavSink::create(dir.join("received.wav"))?));
             receiving.video.push(Box::new(y4m(&dir.join("received.y4m"))?));
@@ -286,7 +287,7 @@ impl MediaArgs {
             receiving.video.push(Box::new(y4m(path)?));
         }
         if let Some(dir) = &self.media_log {
-            let dir = of_call(dir);
+            let dir = within(dir);
             create_folder(&dir)?;
             let (audio, video) = (receiving.audio.pop(), receiving.video.pop());
             let audio = audio.unwrap_or_else(|| Box::new(Nowhere));
@@ -295,6 +296,28 @@ impl MediaArgs {
             receiving.video.push(Box::new(LoggedVideoSink::new(video, &dir.join("shown.jsonl"))?));
         }
         Ok(receiving)
+    }
+}
+
+/// Where a participant's screen goes, and the file it is written to.
+pub type ScreenSinks = (Vec<Box<dyn VideoSink>>, Option<PathBuf>);
+
+impl MediaArgs {
+    /// Opens what is received of a participant's screen.
+    ///
+    /// # Errors
+    /// Where the file cannot be created.
+    pub fn open_screen_sinks(&self, folder: &str, window: Option<&WindowHandle>) -> Result<ScreenSinks> {
+        let mut sinks: Vec<Box<dyn VideoSink>> = Vec::new();
+        if let Some(window) = window {
+            sinks.push(Box::new(window.sink()));
+        }
+        let Some(dir) = &self.record else { return Ok((sinks, None)) };
+        let dir = dir.join(folder);
+        create_folder(&dir)?;
+        let file = dir.join("screen.y4m");
+        sinks.push(Box::new(y4m(&file)?));
+        Ok((sinks, Some(file)))
     }
 }
 

@@ -1,9 +1,12 @@
-//! A native endpoint: what `halloo call` and `halloo answer` share.
+//! A native endpoint: what `halloo call`, `halloo answer` and `halloo join` share.
 
 pub mod answer;
 pub mod call;
 pub mod conversation;
+pub mod join;
 pub mod media;
+pub mod meeting;
+pub mod meeting_report;
 pub mod report;
 pub mod status;
 

@@ -3,7 +3,10 @@
 use super::tls::lan_addresses;
 use halloo_signaling::GuestPolicy;
 use qrcode::{QrCode, render::unicode::Dense1x2};
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 /// Where the server listens, and how.
 pub(super) struct Listening {
@@ -12,6 +15,8 @@ pub(super) struct Listening {
     pub(super) behind_proxy: bool,
     pub(super) guests: GuestPolicy,
     pub(super) fingerprint: Option<String>,
+    /// Where clients are told to send rooms' media; empty where there are no rooms.
+    pub(super) media: Vec<SocketAddr>,
 }
 
 impl Listening {
@@ -31,6 +36,7 @@ impl Listening {
             "url": self.url(),
             "fingerprint": self.fingerprint,
             "pid": std::process::id(),
+            "media": self.media,
         });
         println!("{line}");
     }
@@ -51,6 +57,11 @@ impl Listening {
         }
         if let Some(fingerprint) = &self.fingerprint {
             println!("SHA-256 fingerprint: {fingerprint}");
+        }
+        if !self.media.is_empty() && !self.local.ip().is_loopback() {
+            let ports: BTreeSet<u16> = self.media.iter().map(SocketAddr::port).collect();
+            let ports: Vec<String> = ports.into_iter().map(|port| port.to_string()).collect();
+            println!("Media of rooms comes in at UDP port {}.", ports.join(", "));
         }
         println!(
             "{}",

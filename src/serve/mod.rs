@@ -1,6 +1,7 @@
-//! `halloo serve`: the signaling server and the web client from one process.
+//! `halloo serve`: the signaling server, the forwarding unit for rooms and the web client from one process.
 
 mod banner;
+mod media;
 mod settings;
 mod tls;
 mod web;
@@ -8,9 +9,10 @@ mod web;
 use anyhow::{Context, bail};
 use banner::Listening;
 use halloo_signaling::{Redactor, Server};
+use media::SfuPlane;
 use settings::Transport;
 pub use settings::{ServeArgs, Settings};
-use std::{io, net::SocketAddr, process::ExitCode};
+use std::{io, net::SocketAddr, process::ExitCode, sync::Arc};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -30,14 +32,20 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     };
     raise_file_limit();
     let listener = listen(plan.listen).await?;
-    let listening = Listening {
+    let mut listening = Listening {
         local: listener.local_addr().context("the listener has no address")?,
         lan: plan.lan,
         behind_proxy: plan.server.behind_proxy,
         guests: plan.server.authenticator.guests,
         fingerprint: tls.as_ref().map(|tls| tls.fingerprint.clone()),
+        media: Vec::new(),
     };
-    let server = Server::new(plan.server)?;
+    let mut server = Server::new(plan.server)?;
+    if let Some(media) = &plan.media {
+        let plane = Arc::new(SfuPlane::start(media)?);
+        listening.media = plane.addresses();
+        server = server.with_media(plane);
+    }
     // Handlers stand before the address is told, so that whoever reads it may signal at once.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -3,7 +3,10 @@
 //! Invariant: nothing but loopback is listened on without TLS or a declared proxy, and no address of the world without keys
 //! of its operator.
 
-use super::{redactor, tls};
+use super::{
+    media::{MediaPlan, MediaSettings},
+    redactor, tls,
+};
 use crate::{data, data::DataDir, span::Span};
 use anyhow::{Context, bail};
 use halloo_signaling::{
@@ -27,7 +30,7 @@ pub struct ServeArgs {
     /// A TOML file with any of the settings below; flags and environment go first.
     #[arg(long, value_name = "FILE", env = "HALLOO_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Prints one line of JSON once it listens: url, fingerprint, pid.
+    /// Prints one line of JSON once it listens: url, fingerprint, pid, media (where rooms' media comes in).
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -90,6 +93,32 @@ pub struct Settings {
     /// How long such a password holds; 12h unless given.
     #[arg(long, value_name = "TIME", env = "HALLOO_TURN_TTL")]
     pub turn_ttl: Option<Span>,
+    /// Takes calls between two only, and opens no port for media.
+    #[arg(long, env = "HALLOO_NO_ROOMS")]
+    pub no_rooms: bool,
+    /// The UDP port of rooms' media, and one more for each further shard; 10000 unless given, any free ones where only this
+    /// machine is served.
+    #[arg(long, value_name = "PORT", env = "HALLOO_MEDIA_PORT", conflicts_with = "no_rooms")]
+    pub media_port: Option<u16>,
+    /// The address to listen on for rooms' media; that of --bind unless given, every address behind a proxy.
+    #[arg(long, value_name = "ADDRESS", env = "HALLOO_MEDIA_BIND", conflicts_with = "no_rooms")]
+    pub media_bind: Option<IpAddr>,
+    /// The address that clients are told for rooms' media: the public one of a NAT or load balancer in front. Repeat it for
+    /// more; this machine's own addresses unless given.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "HALLOO_MEDIA_ADDRESS",
+        value_delimiter = ',',
+        conflicts_with = "no_rooms"
+    )]
+    pub media_address: Vec<IpAddr>,
+    /// Threads that forward rooms' media, each with a port of its own; one per processor unless given.
+    #[arg(long, value_name = "N", env = "HALLOO_MEDIA_SHARDS", conflicts_with = "no_rooms")]
+    pub media_shards: Option<usize>,
+    /// Keeps each of these threads to one processor: for machines that do nothing else.
+    #[arg(long, env = "HALLOO_MEDIA_PIN", conflicts_with = "no_rooms")]
+    pub media_pin: bool,
     /// Connections from one address; 100 unless given.
     #[arg(long, value_name = "N", env = "HALLOO_CONNECTIONS_PER_ADDRESS")]
     pub connections_per_address: Option<usize>,
@@ -116,7 +145,9 @@ pub struct Settings {
 impl Settings {
     /// These settings, and where they say nothing the file's.
     fn over(self, file: Self) -> Self {
-        let list = |own: Vec<String>, file: Vec<String>| if own.is_empty() { file } else { own };
+        fn list<T>(own: Vec<T>, file: Vec<T>) -> Vec<T> {
+            if own.is_empty() { file } else { own }
+        }
         Self {
             bind: self.bind.or(file.bind),
             port: self.port.or(file.port),
@@ -135,6 +166,12 @@ impl Settings {
             turn_credential: self.turn_credential.or(file.turn_credential),
             turn_secret: self.turn_secret.or(file.turn_secret),
             turn_ttl: self.turn_ttl.or(file.turn_ttl),
+            no_rooms: self.no_rooms || file.no_rooms,
+            media_port: self.media_port.or(file.media_port),
+            media_bind: self.media_bind.or(file.media_bind),
+            media_address: list(self.media_address, file.media_address),
+            media_shards: self.media_shards.or(file.media_shards),
+            media_pin: self.media_pin || file.media_pin,
             connections_per_address: self.connections_per_address.or(file.connections_per_address),
             max_connections: self.max_connections.or(file.max_connections),
             messages_per_second: self.messages_per_second.or(file.messages_per_second),
@@ -162,6 +199,8 @@ pub(super) struct Plan {
     pub(super) data: DataDir,
     pub(super) transport: Transport,
     pub(super) server: ServerConfig,
+    /// Rooms' media, unless there are to be no rooms.
+    pub(super) media: Option<MediaPlan>,
 }
 
 /// Joins flags, environment and file.
@@ -197,7 +236,19 @@ pub(super) fn plan(args: &ServeArgs) -> anyhow::Result<Plan> {
         drain_grace: settings.drain_grace.map_or(Duration::from_secs(3), |span| span.0),
     };
     let listen = SocketAddr::new(bind, settings.port.unwrap_or(8080));
-    Ok(Plan { listen, lan: settings.lan, data, transport, server })
+    let media = if settings.no_rooms { None } else { Some(media(&settings, bind)?) };
+    Ok(Plan { listen, lan: settings.lan, data, transport, server, media })
+}
+
+fn media(settings: &Settings, bind: IpAddr) -> anyhow::Result<MediaPlan> {
+    let said = MediaSettings {
+        port: settings.media_port,
+        bind: settings.media_bind,
+        announce: settings.media_address.clone(),
+        shards: settings.media_shards,
+        pin: settings.media_pin,
+    };
+    MediaPlan::new(said, bind, settings.behind_proxy)
 }
 
 fn transport(settings: &Settings) -> anyhow::Result<Transport> {

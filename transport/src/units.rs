@@ -2,6 +2,10 @@
 
 use std::{fmt, time::Duration};
 
+/// Bits in a byte times nanoseconds in a second: between a rate with a time and a number of bytes. Products that do not fit 64
+/// bits are made of 128, which is slow and rare.
+const BITS_TIMES_NANOS: u64 = 8_000_000_000;
+
 /// A bitrate in bits per second.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Bitrate(u64);
@@ -44,12 +48,18 @@ impl Bitrate {
         if self.0 == 0 {
             return Duration::MAX;
         }
-        Duration::from_nanos((bytes as u128 * 8_000_000_000 / u128::from(self.0)) as u64)
+        Duration::from_nanos(match (bytes as u64).checked_mul(BITS_TIMES_NANOS) {
+            Some(bits) => bits / self.0,
+            None => (bytes as u128 * u128::from(BITS_TIMES_NANOS) / u128::from(self.0)) as u64,
+        })
     }
 
     /// How many whole bytes pass in `time` at this rate.
     pub fn bytes_in(self, time: Duration) -> u64 {
-        (u128::from(self.0) * time.as_nanos() / 8_000_000_000) as u64
+        match u64::try_from(time.as_nanos()).ok().and_then(|nanos| self.0.checked_mul(nanos)) {
+            Some(bits) => bits / BITS_TIMES_NANOS,
+            None => (u128::from(self.0) * time.as_nanos() / u128::from(BITS_TIMES_NANOS)) as u64,
+        }
     }
 
     /// This rate times `factor`; negative factors give zero.

@@ -6,10 +6,15 @@ import { isBusy } from './call/machine';
 import { LocalMedia } from './media/local';
 import { describe, type Problem } from './media/problems';
 import { Ringer } from './media/ringer';
+import { ScreenShare } from './media/screen';
 import { type ConnectionStatus, SignalingClient } from './protocol/client';
 import { nameToUserId, randomId, userIdProblem } from './protocol/ids';
-import type { Credential, Presence, Event as ProtocolEvent, Welcome } from './protocol/types';
-import { endingWords, spoken } from './words';
+import type { Credential, Presence, Event as ProtocolEvent, RoomId, Welcome } from './protocol/types';
+import { RoomController } from './room/controller';
+import { fragmentOf, roomFromFragment, tokenFromFragment } from './room/invite';
+import { isIn } from './room/machine';
+import type { Happening } from './room/membership';
+import { endingWords, happeningWords, roomEndingWords, spoken } from './words';
 
 const STORED_NAME = 'halloo.name';
 const DEVICE = 'halloo.device';
@@ -34,7 +39,11 @@ export class App {
   /** For screen readers: what just happened. */
   readonly announcement = signal('');
   readonly media = new LocalMedia();
+  readonly screen = new ScreenShare();
   readonly calls: CallController;
+  readonly room: RoomController;
+  /** The room in front of which one stands, by an invitation or by having typed its name. */
+  readonly door = signal<RoomId | null>(roomFromFragment(location.hash));
   readonly others = computed(() =>
     [...this.people.value.values()]
       .filter((each) => each.online && each.user !== this.me.value?.user)
@@ -61,7 +70,11 @@ export class App {
       },
     );
     this.calls = new CallController(this.#client, this.media);
-    this.#token = tokenFromFragment();
+    this.room = new RoomController(this.#client, this.media, this.screen, {
+      tell: (happening) => this.#tell(happening),
+      refused: (error) => this.notify(error.message, 'warning'),
+    });
+    this.#token = takeToken();
     this.#watch();
     const remembered = sessionStorage.getItem(STAY);
     if (this.#token !== null) this.#signIn({ type: 'token', token: this.#token });
@@ -84,8 +97,28 @@ export class App {
     return null;
   }
 
+  /** Goes to the door of a room; returns what is wrong with its name, in words. */
+  openDoor(typed: string): string | null {
+    const room = nameToUserId(typed);
+    const problem = userIdProblem(room);
+    if (problem !== null) return problem;
+    location.hash = fragmentOf(room);
+    this.door.value = room;
+    return null;
+  }
+
+  /** Goes back to the people, out of a room or from its door. */
+  leaveRoom(): void {
+    if (isIn(this.room.state.peek())) this.announcement.value = 'You left the room.';
+    this.room.leave();
+    this.room.dismiss();
+    this.door.value = null;
+    history.replaceState(null, '', location.pathname + location.search);
+  }
+
   signOut(): void {
     this.calls.hangUp();
+    this.leaveRoom();
     this.#client.signOut();
   }
 
@@ -112,11 +145,13 @@ export class App {
     this.people.value = new Map();
     this.calls.hangUp();
     this.calls.dismiss();
+    this.room.leave();
   }
 
   #welcome(welcome: Welcome): void {
     this.me.value = { user: welcome.user, name: welcome.display_name };
     this.calls.welcome(welcome);
+    this.room.welcome(welcome);
     this.#client.request({ type: 'watch_presence' }).then(
       (result) => {
         if (result.type === 'presence') this.people.value = new Map(result.users.map((each) => [each.user, each]));
@@ -132,7 +167,19 @@ export class App {
       this.people.value = people;
       return;
     }
+    if (event.type === 'incoming_call' && isIn(this.room.state.peek())) {
+      this.#client.request({ type: 'busy', call: event.call }).catch(() => {});
+      this.notify(`${event.from_name} called you.`);
+      return;
+    }
     this.calls.event(event);
+    this.room.event(event);
+  }
+
+  #tell(happening: Happening): void {
+    const { text, tone } = happeningWords(happening);
+    if (tone === null) this.announcement.value = text;
+    else this.notify(text, tone);
   }
 
   #watch(): void {
@@ -160,6 +207,20 @@ export class App {
         }
       }
     });
+    let kind = this.room.state.value.kind;
+    effect(() => {
+      const state = this.room.state.value;
+      if (state.kind === kind) return;
+      kind = state.kind;
+      if (state.kind === 'inside') {
+        const others = state.membership.participants.length - 1;
+        const who =
+          others === 0 ? 'nobody else is here yet' : others === 1 ? 'one other is here' : `${others} others are here`;
+        this.announcement.value = `You are in the room ${state.room}: ${who}.`;
+      } else if (state.kind === 'out') {
+        this.announcement.value = `${roomEndingWords(state).headline}.`;
+      }
+    });
     const said = { microphone: null as Problem | null, camera: null as Problem | null };
     effect(() => {
       const problems = this.media.problems.value;
@@ -173,15 +234,22 @@ export class App {
     window.addEventListener('online', () => {
       this.#client.retryNow();
       this.calls.networkChanged();
+      this.room.networkChanged();
     });
     window.addEventListener('beforeunload', (event) => {
-      if (this.calls.state.value.kind === 'active') event.preventDefault();
+      if (this.calls.state.value.kind === 'active' || isIn(this.room.state.value)) event.preventDefault();
     });
     window.addEventListener('pagehide', (event) => {
-      if (!event.persisted && isBusy(this.calls.state.value)) this.calls.hangUp();
+      if (event.persisted) return;
+      if (isBusy(this.calls.state.value)) this.calls.hangUp();
+      this.room.leave();
     });
     window.addEventListener('hashchange', () => {
-      const token = tokenFromFragment();
+      const room = roomFromFragment(location.hash);
+      const token = takeToken();
+      const state = this.room.state.peek();
+      if (isIn(state) && state.room !== room) this.room.leave();
+      this.door.value = room;
       if (token !== null) this.#signIn({ type: 'token', token });
     });
   }
@@ -193,7 +261,9 @@ export class App {
       const state = this.calls.state.value;
       if (timer !== null) clearInterval(timer);
       timer = null;
+      const room = this.room.state.value;
       if (state.kind === 'active') document.title = `${state.peer.name} · ${title}`;
+      else if (isIn(room)) document.title = `${room.room} · ${title}`;
       else document.title = title;
       if (state.kind !== 'incoming') return;
       const flash = `${state.peer.name} is calling…`;
@@ -234,9 +304,11 @@ function deviceId(): string {
   return fresh;
 }
 
-/** `#token=...`: a fragment never reaches a server's log; it is also taken out of the address bar. */
-function tokenFromFragment(): string | null {
-  const token = new URLSearchParams(location.hash.slice(1)).get('token');
-  if (token !== null) history.replaceState(null, '', location.pathname + location.search);
+/** The token of an invitation: it is also taken out of the address bar. */
+function takeToken(): string | null {
+  const token = tokenFromFragment(location.hash);
+  if (token === null) return null;
+  const room = roomFromFragment(location.hash);
+  history.replaceState(null, '', location.pathname + location.search + (room === null ? '' : fragmentOf(room)));
   return token;
 }

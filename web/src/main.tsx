@@ -5,6 +5,7 @@ import './ui/styles/tokens.css';
 import './ui/styles/base.css';
 import './ui/styles/home.css';
 import './ui/styles/call.css';
+import './ui/styles/room.css';
 import './ui/styles/panels.css';
 
 const mount = document.getElementById('app');

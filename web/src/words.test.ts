@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import type { Ending } from './call/machine';
 import { describe as describeProblem, type ProblemKind } from './media/problems';
-import { clock, endingWords, spoken } from './words';
+import { clock, endingWords, happeningWords, roomEndingWords, spoken } from './words';
 
 it('every ending has words that name the other side or say what happened', () => {
   const reasons = [
@@ -41,4 +41,30 @@ it('writes durations', () => {
   expect(spoken(760_000)).toBe('12 minutes 40 seconds');
   expect(spoken(61_000)).toBe('1 minute 1 second');
   expect(spoken(200)).toBe('less than a second');
+});
+
+it('says in words why a room is not open, and what to do about it', () => {
+  const codes = ['room_locked', 'room_full', 'room_not_granted', 'grant_missing', 'media_unavailable'] as const;
+  const said = codes.map((code) => {
+    const ending = { reason: 'refused' as const, error: { code, message: 'the server says why' } };
+    return roomEndingWords({ kind: 'out', room: 'standup', attempt: 1, ending });
+  });
+  expect(new Set(said.map((each) => each.headline)).size).toBe(codes.length);
+  for (const { headline, hint } of said) {
+    expect(headline).not.toContain('_');
+    expect(hint).not.toBeNull();
+  }
+  const removed = roomEndingWords({ kind: 'out', room: 'standup', attempt: 1, ending: { reason: 'removed' } });
+  expect(removed.headline).toBe('A moderator removed you from the room');
+});
+
+it('warns of what others did to one’s sound and picture, and only says who came and went', () => {
+  expect(happeningWords({ what: 'muted', kind: 'screen' })).toEqual({
+    text: 'A moderator stopped your screen',
+    tone: 'warning',
+  });
+  expect(happeningWords({ what: 'left', name: 'bob', reason: 'removed' })).toEqual({
+    text: 'bob was removed',
+    tone: null,
+  });
 });

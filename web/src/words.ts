@@ -1,7 +1,10 @@
-// What the page says about calls, in sentences.
+// What the page says about calls and rooms, in sentences.
 
 import type { Ended } from './call/machine';
 import type { Quality } from './call/stats';
+import type { ErrorCode, SourceKind } from './protocol/types';
+import type { Out } from './room/machine';
+import type { Happening } from './room/membership';
 
 /** Why a call ended: a headline, and what to do where there is something to do. */
 export function endingWords(ended: Ended): { headline: string; hint: string | null } {
@@ -54,6 +57,88 @@ function refusedWords(name: string, code: string, message: string): { headline: 
       return { headline: 'You cannot call yourself', hint: null };
     default:
       return { headline: 'The call was refused', hint: message };
+  }
+}
+
+/** Why one is no longer in a room, or did not get in. */
+export function roomEndingWords({ room, ending }: Out): { headline: string; hint: string | null } {
+  switch (ending.reason) {
+    case 'removed':
+      return { headline: 'A moderator removed you from the room', hint: null };
+    case 'closed':
+      return { headline: 'A moderator closed the room', hint: null };
+    case 'left':
+      return { headline: 'You left the room', hint: null };
+    case 'lost':
+      return { headline: 'The room lost you', hint: 'Your connection was away for too long. Join again.' };
+    case 'rejoined':
+      return { headline: 'You are in this room on another tab', hint: null };
+    case 'unreachable':
+      return {
+        headline: 'The room cannot be reached',
+        hint: 'No network path to the server’s media was found. A firewall may be in the way: it needs the server’s media ports.',
+      };
+    case 'broken':
+      return { headline: 'The room could not be set up', hint: ending.message };
+    case 'refused':
+      return roomRefusedWords(room, ending.error.code, ending.error.message);
+  }
+}
+
+function roomRefusedWords(room: string, code: ErrorCode, message: string): { headline: string; hint: string | null } {
+  switch (code) {
+    case 'room_locked':
+      return { headline: `${room} is locked`, hint: 'Ask somebody inside to unlock it, then try again.' };
+    case 'room_full':
+      return { headline: `${room} is full`, hint: 'There is a place as soon as somebody leaves.' };
+    case 'room_not_granted':
+      return { headline: `Your invitation does not open ${room}`, hint: 'Ask for one to this room.' };
+    case 'grant_missing':
+      return { headline: `Your invitation does not allow this in ${room}`, hint: message };
+    case 'media_unavailable':
+      return {
+        headline: 'Rooms are not available at the moment',
+        hint: 'This server has no media server for rooms, or it does not answer. Calls to one person work all the same.',
+      };
+    case 'offer_refused':
+      return { headline: 'The server cannot take this browser’s media', hint: message };
+    case 'token_expired':
+      return { headline: 'Your invitation is no longer valid', hint: 'Ask for a new one.' };
+    case 'rate_limited':
+      return { headline: 'Too many tries', hint: 'Wait a moment, then try again.' };
+    default:
+      return { headline: `${room} could not be joined`, hint: message };
+  }
+}
+
+/** What happened in the room; `tone` is null for what a screen reader says and the eye sees anyway. */
+export function happeningWords(happening: Happening): { text: string; tone: 'plain' | 'warning' | null } {
+  switch (happening.what) {
+    case 'joined':
+      return { text: `${happening.name} joined`, tone: null };
+    case 'left':
+      return { text: `${happening.name} ${happening.reason === 'removed' ? 'was removed' : 'left'}`, tone: null };
+    case 'sharing':
+      return { text: `${happening.name} shares their screen`, tone: null };
+    case 'muted':
+      return { text: mutedWords(happening.kind), tone: 'warning' };
+    case 'locked':
+      return { text: happening.locked ? 'The room is locked now' : 'The room is open again', tone: 'plain' };
+    case 'moderator':
+      return { text: happening.you ? 'You are a moderator now' : 'You are no longer a moderator', tone: 'plain' };
+    case 'policed':
+      return { text: 'You send more than the room takes: the others may see or hear you badly', tone: 'warning' };
+  }
+}
+
+function mutedWords(kind: SourceKind): string {
+  switch (kind) {
+    case 'microphone':
+      return 'A moderator muted you';
+    case 'camera':
+      return 'A moderator turned your camera off';
+    case 'screen':
+      return 'A moderator stopped your screen';
   }
 }
 

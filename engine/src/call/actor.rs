@@ -1,12 +1,13 @@
 //! The task of one call: it drives [`CallMachine`] with the application, the signaling server and the wire.
 
 use super::{
-    events::{CallEnded, CallEvent, EventQueue},
+    events::{CallEnded, CallEvent},
     machine::{CallMachine, MediaPath, Notice, Output},
     media::CallMedia,
 };
 use crate::{
     clock,
+    event_queue::EventQueue,
     signaling::SignalClient,
     wire::{self, Wire, WireEvent, WireState},
 };
@@ -63,7 +64,7 @@ pub(crate) struct CallActor {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) signal: SignalClient,
     pub(crate) media: Arc<CallMedia>,
-    pub(crate) events: EventQueue,
+    pub(crate) events: EventQueue<CallEvent>,
     pub(crate) progress: watch::Sender<Progress>,
     /// Told of a call to answer instead of this one.
     pub(crate) glare: mpsc::Sender<CallId>,
@@ -127,7 +128,7 @@ impl CallActor {
             WireEvent::LocalCandidate(candidate) => self.machine.handle_local_candidate(to_protocol(candidate)),
             WireEvent::EndOfCandidates => self.machine.handle_local_candidate(end_of_candidates()),
             WireEvent::State(WireState::Connected) => {
-                self.media.go_live();
+                self.media.local().go_live();
                 self.machine.handle_media_path(now, MediaPath::Connected, None);
             }
             WireEvent::State(WireState::Disconnected) => {
@@ -138,7 +139,7 @@ impl CallActor {
             }
             WireEvent::State(WireState::Connecting | WireState::Closed) => {}
             WireEvent::TargetBitrate(target) => self.media.set_target(target),
-            WireEvent::KeyFrameRequested(_) => self.media.send_key_frame(),
+            WireEvent::KeyFrameRequested(source) => self.media.local().send_key_frame(source),
             // Lip sync reads these once both tracks play out by the peer's clock.
             WireEvent::SenderReport { .. } | WireEvent::Bye(_) => {}
         }

@@ -5,31 +5,39 @@ mod events;
 mod machine;
 mod media;
 mod stats;
-mod tracks;
 
 pub(crate) use actor::{CallActor, CallInput, Command, Progress, vanished};
-pub(crate) use events::EventQueue;
 pub(crate) use machine::CallMachine;
 pub(crate) use media::CallMedia;
 
-pub use events::{CallEnded, CallEvent, CallEvents, MediaEvent};
+pub use events::{CallEnded, CallEvent, CallEvents};
 pub use stats::{
     AudioReceiveStats, AudioSendStats, CallStats, CandidateInfo, TransportStats, VideoReceiveStats, VideoSendStats,
 };
-pub use tracks::{AttachedSink, LocalAudioTrack, RemoteAudioTrack, RemoteTrack, TrackKind};
-#[cfg(feature = "video")]
-pub use tracks::{LocalVideoTrack, RemoteVideoTrack};
 
 #[cfg(feature = "devices")]
 use crate::audio::Playout;
-use crate::{audio::AudioSettings, error::CallError, media::AudioSource, wire::Wire};
+use crate::{
+    audio::AudioSettings,
+    error::CallError,
+    event_queue::EventQueue,
+    media::AudioSource,
+    tracks::{Changed, LocalAudioTrack, RemoteAudioTrack},
+    wire::Wire,
+};
 use halloo_protocol::{CallId, ErrorBody, MediaState, UserId, VideoState};
 use halloo_transport::{Bitrate, Timestamp};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
 
 #[cfg(feature = "video")]
-use crate::{media::VideoSource, video::VideoSettings};
+use crate::{
+    media::VideoSource,
+    tracks::{LocalVideoTrack, RemoteVideoTrack},
+    video::VideoSettings,
+};
+#[cfg(feature = "video")]
+use halloo_protocol::SourceKind;
 
 /// How a call starts.
 #[derive(Debug)]
@@ -75,7 +83,7 @@ pub struct Call {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) media: Arc<CallMedia>,
     pub(crate) wire: Wire,
-    pub(crate) events: EventQueue,
+    pub(crate) events: EventQueue<CallEvent>,
     pub(crate) progress: watch::Receiver<Progress>,
     /// Keeps the engine's runtime and its connection while a call needs them.
     pub(crate) engine: Arc<crate::engine::Inner>,
@@ -100,39 +108,39 @@ impl Call {
 
     /// Sends sound from `source`, in place of what was sent before.
     pub fn publish_audio(&self, source: Box<dyn AudioSource>, settings: AudioSettings) -> LocalAudioTrack {
-        self.media.publish_audio(source, settings);
-        LocalAudioTrack::new(self.media.clone(), self.commands.clone())
+        self.media.local().publish_audio(source, settings);
+        LocalAudioTrack::new(Arc::clone(self.media.local()), self.changed())
     }
 
     /// Sends pictures from `source`, in place of what was sent before.
     #[cfg(feature = "video")]
     pub fn publish_video(&self, source: Box<dyn VideoSource>, settings: VideoSettings) -> LocalVideoTrack {
-        let track = LocalVideoTrack::new(self.media.clone(), self.commands.clone(), &settings);
-        self.media.publish_video(source, settings);
-        self.tell_media();
-        track
+        self.media.local().publish_video(SourceKind::Camera, source, settings);
+        let changed = self.changed();
+        changed.tell();
+        LocalVideoTrack::new(Arc::clone(self.media.local()), SourceKind::Camera, changed)
     }
 
     /// The other side's microphone. It is there from the start and silent until something comes in.
     pub fn remote_audio(&self) -> RemoteAudioTrack {
-        RemoteAudioTrack::new(self.media.clone())
+        self.media.remote_audio()
     }
 
     /// The other side's camera or screen. It is there from the start and dark until something comes in.
     #[cfg(feature = "video")]
     pub fn remote_video(&self) -> RemoteVideoTrack {
-        RemoteVideoTrack::new(self.media.clone())
+        self.media.remote_video()
     }
 
     /// Plays the other side's sound there from now on. A device that cannot be opened becomes an event.
     #[cfg(feature = "devices")]
     pub fn set_playout(&self, playout: Playout) {
-        self.media.set_playout(playout);
+        self.media.local().set_playout(playout);
     }
 
     /// What happens, in order, from the beginning of the call.
     pub fn events(&self) -> CallEvents {
-        self.events.reader()
+        CallEvents::new(&self.events)
     }
 
     /// Figures as of now.
@@ -182,9 +190,12 @@ impl Call {
         }
     }
 
-    #[cfg(feature = "video")]
-    fn tell_media(&self) {
-        let _ = self.commands.try_send(Command::Media(self.media.local_state()));
+    /// Tells the other side what is sent.
+    fn changed(&self) -> Changed {
+        let (commands, media) = (self.commands.clone(), Arc::clone(&self.media));
+        Changed::new(move || {
+            let _ = commands.try_send(Command::Media(media.local_state()));
+        })
     }
 }
 

@@ -6,13 +6,13 @@ use super::CallMedia;
 #[cfg(feature = "video")]
 use crate::video::{VideoReceiverStats, VideoSenderStats};
 use crate::{
-    audio::AudioStats,
+    audio::RemoteStats,
     clock,
     wire::{PathEnd, Wire, WireStats},
 };
 use halloo_transport::{
     Timestamp,
-    session::{MediaKind, MediaStat, RecvStats, SendStats},
+    session::{MediaKind, RecvStats, SendStats},
 };
 use serde::Serialize;
 
@@ -194,20 +194,37 @@ impl CallStats {
     pub(super) async fn collect(media: &CallMedia, wire: &Wire, started_at: Timestamp) -> Self {
         let network = wire.stats().await;
         let mut stats = Self { age: clock::now().since(started_at).as_secs_f64(), ..Self::default() };
-        stats.read_transport(&network);
+        stats.transport = TransportStats::read(&network);
         for (_, stream) in &network.session.send {
-            stats.read_sent(stream);
+            match stream.kind {
+                MediaKind::Audio => stats.outbound_audio.add(&stream.stats),
+                MediaKind::Video => stats.outbound_video.add(&stream.stats),
+            }
         }
         for (_, stream) in &network.session.recv {
-            stats.read_received(stream);
+            match stream.kind {
+                MediaKind::Audio => stats.inbound_audio.add(&stream.stats),
+                MediaKind::Video => stats.inbound_video.add(&stream.stats),
+            }
         }
-        stats.read_audio(&media.audio_stats());
+        let audio = media.audio_stats();
+        if let Some((_, published)) = audio.published.first() {
+            stats.outbound_audio.audio_level = published.audio_level;
+        }
+        if let Some((_, remote)) = audio.remotes.first() {
+            stats.inbound_audio.read(remote);
+        }
         #[cfg(feature = "video")]
-        stats.read_video(&media.video_send_stats(), &media.video_receive_stats());
+        {
+            stats.outbound_video.read(&media.video_send_stats());
+            stats.inbound_video.read(&media.video_receive_stats());
+        }
         stats
     }
+}
 
-    fn read_transport(&mut self, network: &WireStats) {
+impl TransportStats {
+    pub(crate) fn read(network: &WireStats) -> Self {
         let path = network.path.as_ref();
         let end = |end: &PathEnd| CandidateInfo {
             candidate_type: end.candidate_type.clone(),
@@ -215,7 +232,7 @@ impl CallStats {
             protocol: end.protocol.clone(),
         };
         let by_checks = path.and_then(|path| path.round_trip_time);
-        self.transport = TransportStats {
+        Self {
             current_round_trip_time: network.session.round_trip_time.or(by_checks).map(|rtt| rtt.as_secs_f64()),
             available_outgoing_bitrate: network.session.target_bitrate.as_bps(),
             pacer_queue_bytes: network.session.pacer_queue_bytes,
@@ -224,93 +241,93 @@ impl CallStats {
             remote_candidate: path.map(|path| end(&path.remote)),
             srtp_cipher: network.srtp_cipher.clone(),
             dtls_cipher: network.dtls_cipher.clone(),
-        };
-    }
-
-    fn read_sent(&mut self, stream: &MediaStat<SendStats>) {
-        let sent = &stream.stats;
-        match stream.kind {
-            MediaKind::Audio => {
-                let audio = &mut self.outbound_audio;
-                audio.packets_sent += sent.packets_sent;
-                audio.bytes_sent += sent.bytes_sent;
-                audio.fraction_lost = sent.fraction_lost;
-            }
-            MediaKind::Video => {
-                let video = &mut self.outbound_video;
-                video.packets_sent += sent.packets_sent;
-                video.bytes_sent += sent.bytes_sent;
-                video.retransmitted_packets_sent += sent.retransmitted_packets_sent;
-                video.nack_count += sent.nack_count;
-                video.pli_count += sent.pli_count;
-                video.fraction_lost = sent.fraction_lost;
-            }
         }
     }
+}
 
-    fn read_received(&mut self, stream: &MediaStat<RecvStats>) {
-        let received = &stream.stats;
-        match stream.kind {
-            MediaKind::Audio => {
-                let audio = &mut self.inbound_audio;
-                audio.packets_received += received.packets_received;
-                audio.bytes_received += received.bytes_received;
-                audio.packets_lost += received.packets_lost;
-                audio.jitter = received.jitter.as_secs_f64();
-            }
-            MediaKind::Video => {
-                let video = &mut self.inbound_video;
-                video.packets_received += received.packets_received;
-                video.bytes_received += received.bytes_received;
-                video.packets_lost += received.packets_lost;
-                video.retransmitted_packets_received += received.retransmitted_packets_received;
-                video.jitter = received.jitter.as_secs_f64();
-                video.nack_count += received.nack_count;
-                video.pli_count += received.pli_count;
-            }
-        }
+impl AudioSendStats {
+    /// Adds a stream's counters.
+    pub(crate) fn add(&mut self, sent: &SendStats) {
+        self.packets_sent += sent.packets_sent;
+        self.bytes_sent += sent.bytes_sent;
+        self.fraction_lost = sent.fraction_lost;
+    }
+}
+
+impl VideoSendStats {
+    /// Adds a stream's counters.
+    pub(crate) fn add(&mut self, sent: &SendStats) {
+        self.packets_sent += sent.packets_sent;
+        self.bytes_sent += sent.bytes_sent;
+        self.retransmitted_packets_sent += sent.retransmitted_packets_sent;
+        self.nack_count += sent.nack_count;
+        self.pli_count += sent.pli_count;
+        self.fraction_lost = sent.fraction_lost;
     }
 
-    fn read_audio(&mut self, audio: &AudioStats) {
-        if let Some((_, published)) = audio.published.first() {
-            self.outbound_audio.audio_level = published.audio_level;
-        }
-        let Some((_, remote)) = audio.remotes.first() else { return };
-        let buffer = &remote.jitter_buffer;
-        let inbound = &mut self.inbound_audio;
-        inbound.packets_discarded = buffer.packets_discarded + remote.packets_dropped;
-        inbound.fec_packets_received = buffer.fec_packets_received;
-        inbound.total_samples_received = buffer.total_samples_received;
-        inbound.concealed_samples = buffer.concealed_samples;
-        inbound.silent_concealed_samples = buffer.silent_concealed_samples;
-        inbound.concealment_events = buffer.concealment_events;
-        inbound.inserted_samples_for_deceleration = buffer.inserted_samples_for_deceleration;
-        inbound.removed_samples_for_acceleration = buffer.removed_samples_for_acceleration;
-        inbound.jitter_buffer_delay = buffer.jitter_buffer_delay.as_secs_f64();
-        inbound.jitter_buffer_emitted_count = buffer.jitter_buffer_emitted_count;
-        inbound.jitter_buffer_target_delay = remote.target_delay.as_secs_f64();
-        inbound.audio_level = remote.audio_level;
-    }
-
+    /// Takes over an encoder's counters.
     #[cfg(feature = "video")]
-    fn read_video(&mut self, sent: &VideoSenderStats, received: &VideoReceiverStats) {
-        let outbound = &mut self.outbound_video;
-        outbound.frames_encoded = sent.frames_encoded;
-        outbound.key_frames_encoded = sent.key_frames_encoded;
-        outbound.frames_dropped = sent.frames_dropped;
-        outbound.total_encode_time = sent.total_encode_time.as_secs_f64();
-        outbound.target_bitrate = sent.target_bitrate.as_bps();
-        outbound.frame_width = sent.frame_width;
-        outbound.frame_height = sent.frame_height;
-        let inbound = &mut self.inbound_video;
-        inbound.frames_received = received.frames_received;
-        inbound.frames_decoded = received.frames_decoded;
-        inbound.key_frames_decoded = received.key_frames_decoded;
-        inbound.frames_dropped = received.frames_dropped;
-        inbound.freeze_count = u64::from(received.freeze_count);
-        inbound.total_freezes_duration = received.total_freezes_duration.as_secs_f64();
-        inbound.total_decode_time = received.total_decode_time.as_secs_f64();
-        inbound.frame_width = received.frame_width;
-        inbound.frame_height = received.frame_height;
+    pub(crate) fn read(&mut self, sent: &VideoSenderStats) {
+        self.frames_encoded = sent.frames_encoded;
+        self.key_frames_encoded = sent.key_frames_encoded;
+        self.frames_dropped = sent.frames_dropped;
+        self.total_encode_time = sent.total_encode_time.as_secs_f64();
+        self.target_bitrate = sent.target_bitrate.as_bps();
+        self.frame_width = sent.frame_width;
+        self.frame_height = sent.frame_height;
+    }
+}
+
+impl AudioReceiveStats {
+    /// Adds a stream's counters.
+    pub(crate) fn add(&mut self, received: &RecvStats) {
+        self.packets_received += received.packets_received;
+        self.bytes_received += received.bytes_received;
+        self.packets_lost += received.packets_lost;
+        self.jitter = received.jitter.as_secs_f64();
+    }
+
+    /// Takes over a jitter buffer's counters.
+    pub(crate) fn read(&mut self, remote: &RemoteStats) {
+        let buffer = &remote.jitter_buffer;
+        self.packets_discarded = buffer.packets_discarded + remote.packets_dropped;
+        self.fec_packets_received = buffer.fec_packets_received;
+        self.total_samples_received = buffer.total_samples_received;
+        self.concealed_samples = buffer.concealed_samples;
+        self.silent_concealed_samples = buffer.silent_concealed_samples;
+        self.concealment_events = buffer.concealment_events;
+        self.inserted_samples_for_deceleration = buffer.inserted_samples_for_deceleration;
+        self.removed_samples_for_acceleration = buffer.removed_samples_for_acceleration;
+        self.jitter_buffer_delay = buffer.jitter_buffer_delay.as_secs_f64();
+        self.jitter_buffer_emitted_count = buffer.jitter_buffer_emitted_count;
+        self.jitter_buffer_target_delay = remote.target_delay.as_secs_f64();
+        self.audio_level = remote.audio_level;
+    }
+}
+
+impl VideoReceiveStats {
+    /// Adds a stream's counters.
+    pub(crate) fn add(&mut self, received: &RecvStats) {
+        self.packets_received += received.packets_received;
+        self.bytes_received += received.bytes_received;
+        self.packets_lost += received.packets_lost;
+        self.retransmitted_packets_received += received.retransmitted_packets_received;
+        self.jitter = received.jitter.as_secs_f64();
+        self.nack_count += received.nack_count;
+        self.pli_count += received.pli_count;
+    }
+
+    /// Takes over a decoder's counters.
+    #[cfg(feature = "video")]
+    pub(crate) fn read(&mut self, received: &VideoReceiverStats) {
+        self.frames_received = received.frames_received;
+        self.frames_decoded = received.frames_decoded;
+        self.key_frames_decoded = received.key_frames_decoded;
+        self.frames_dropped = received.frames_dropped;
+        self.freeze_count = u64::from(received.freeze_count);
+        self.total_freezes_duration = received.total_freezes_duration.as_secs_f64();
+        self.total_decode_time = received.total_decode_time.as_secs_f64();
+        self.frame_width = received.frame_width;
+        self.frame_height = received.frame_height;
     }
 }

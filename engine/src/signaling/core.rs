@@ -381,6 +381,7 @@ mod tests {
                 resume_window_ms: 60_000,
             },
             calls: vec![],
+            rooms: vec![],
         }))
     }
 

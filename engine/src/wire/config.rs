@@ -6,6 +6,7 @@ use super::{
     sdp::{ABS_SEND_TIME_URI, AUDIO_LEVEL_URI, MID_URI, TRANSPORT_CC_URI},
 };
 use crate::route::MediaInput;
+use halloo_protocol::SourceKind;
 use halloo_transport::{Bitrate, Ssrc, session::MediaKind};
 use rtc::{
     ice::mdns::MulticastDnsMode,
@@ -65,14 +66,40 @@ pub(crate) enum BindPolicy {
     Addresses(Vec<IpAddr>),
 }
 
+/// Which media sections a wire offers. Fixed for its life: a camera that is turned on later renegotiates nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// A call between two: one section for sound and perhaps one for pictures, both ways.
+    Call {
+        /// Whether there is a video section.
+        video: bool,
+    },
+    /// A room's: microphone, camera and screen are sent, and slots are received.
+    Room {
+        /// Slots for sound.
+        audio_slots: u8,
+        /// Slots for pictures; without any there is no section for pictures at all.
+        video_slots: u8,
+    },
+}
+
+impl Layout {
+    pub(super) fn has_video(self) -> bool {
+        match self {
+            Self::Call { video } => video,
+            Self::Room { video_slots, .. } => video_slots > 0,
+        }
+    }
+}
+
 /// What a [`super::Wire`] is made from.
 pub(crate) struct WireConfig {
     /// STUN and TURN servers.
     pub(crate) ice_servers: Vec<IceServer>,
     /// Local addresses.
     pub(crate) bind: BindPolicy,
-    /// Whether there is a video section. Fixed for the wire's life: a camera that is turned on later renegotiates nothing.
-    pub(crate) video: bool,
+    /// Its media sections.
+    pub(crate) layout: Layout,
     /// First target of the congestion controller.
     pub(crate) start_bitrate: Bitrate,
     /// Its lowest target.
@@ -232,17 +259,43 @@ fn codec(kind: MediaKind) -> RTCRtpCodec {
 /// The sources that one connection sends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LocalSources {
-    pub(super) audio: Ssrc,
-    pub(super) video: Ssrc,
-    pub(super) video_rtx: Ssrc,
+    pub(super) microphone: Ssrc,
+    pub(super) camera: Video,
+    pub(super) screen: Video,
 }
 
-/// What the description says of a track we send: its source, what repairs it, and the stream that groups both tracks.
-pub(super) fn track(kind: MediaKind, sources: LocalSources, stream_id: &str) -> MediaStreamTrack {
-    let (ssrc, rtx, rtp_kind, name) = match kind {
-        MediaKind::Audio => (sources.audio, None, RtpCodecKind::Audio, "audio"),
-        MediaKind::Video => (sources.video, Some(sources.video_rtx), RtpCodecKind::Video, "video"),
+/// A source of pictures, and the stream that repairs it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Video {
+    pub(super) ssrc: Ssrc,
+    pub(super) rtx: Ssrc,
+}
+
+impl LocalSources {
+    /// Numbers that `draw` gives, which must be distinct and not zero.
+    pub(super) fn draw(mut draw: impl FnMut() -> Ssrc) -> Self {
+        let microphone = draw();
+        let mut video = || Video { ssrc: draw(), rtx: draw() };
+        Self { microphone, camera: video(), screen: video() }
+    }
+}
+
+/// The stack's name for a medium.
+pub(super) fn codec_kind(kind: MediaKind) -> RtpCodecKind {
+    match kind {
+        MediaKind::Audio => RtpCodecKind::Audio,
+        MediaKind::Video => RtpCodecKind::Video,
+    }
+}
+
+/// What the description says of a track we send: its source, what repairs it, and the stream that groups tracks.
+pub(super) fn track(source: SourceKind, sources: LocalSources, stream_id: &str) -> MediaStreamTrack {
+    let (ssrc, rtx, kind, name) = match source {
+        SourceKind::Microphone => (sources.microphone, None, MediaKind::Audio, "audio"),
+        SourceKind::Camera => (sources.camera.ssrc, Some(sources.camera.rtx), MediaKind::Video, "video"),
+        SourceKind::Screen => (sources.screen.ssrc, Some(sources.screen.rtx), MediaKind::Video, "screen"),
     };
+    let rtp_kind = codec_kind(kind);
     let coding = RTCRtpEncodingParameters {
         rtp_coding_parameters: RTCRtpCodingParameters {
             ssrc: Some(ssrc.0),

@@ -3,7 +3,8 @@
 //! Lifecycle events keep their order and are never dropped; of a target bitrate or a sender report only the newest is worth
 //! having, and key-frame requests merge, so the queue is bounded by construction. Candidates are bounded by number.
 
-use halloo_transport::{Bitrate, RtpTime, Ssrc, session::MediaKind};
+use halloo_protocol::SourceKind;
+use halloo_transport::{Bitrate, RtpTime, Ssrc};
 use std::{
     collections::VecDeque,
     sync::{Mutex, PoisonError},
@@ -73,8 +74,8 @@ pub(crate) enum WireEvent {
     State(WireState),
     /// All media together should use this.
     TargetBitrate(Bitrate),
-    /// The peer cannot go on without a key frame.
-    KeyFrameRequested(MediaKind),
+    /// The peer cannot go on without a key frame of this source of ours.
+    KeyFrameRequested(SourceKind),
     /// Ties a received stream's RTP clock to the peer's wall clock.
     SenderReport {
         /// The stream.
@@ -100,7 +101,7 @@ struct Pending {
     lifecycle: VecDeque<WireEvent>,
     candidates: usize,
     target: Option<Bitrate>,
-    key_frames: Vec<MediaKind>,
+    key_frames: Vec<SourceKind>,
     reports: Vec<(Ssrc, RtpTime, Duration)>,
     state: Option<WireState>,
     /// Nobody listens any more.
@@ -221,7 +222,7 @@ mod tests {
         for state in [WireState::Connecting, WireState::Connected, WireState::Connected, WireState::Disconnected] {
             queue.push(WireEvent::State(state));
             queue.push(WireEvent::TargetBitrate(Bitrate::from_kbps(100)));
-            queue.push(WireEvent::KeyFrameRequested(MediaKind::Video));
+            queue.push(WireEvent::KeyFrameRequested(SourceKind::Camera));
         }
         queue.push(WireEvent::TargetBitrate(Bitrate::from_kbps(300)));
         assert_eq!(
@@ -230,7 +231,7 @@ mod tests {
                 WireEvent::State(WireState::Connecting),
                 WireEvent::State(WireState::Connected),
                 WireEvent::State(WireState::Disconnected),
-                WireEvent::KeyFrameRequested(MediaKind::Video),
+                WireEvent::KeyFrameRequested(SourceKind::Camera),
                 WireEvent::TargetBitrate(Bitrate::from_kbps(300)),
             ]
         );

@@ -9,6 +9,7 @@ use super::{
     sdp::Negotiated,
 };
 use crate::route::MediaInput;
+use halloo_protocol::SourceKind;
 use halloo_transport::{
     Event, Session, SessionConfig, Ssrc, Timestamp, Transmit,
     session::{MediaKind, MediaUnit, SendError, SessionStats},
@@ -28,7 +29,8 @@ pub(super) struct Link {
     /// Whether DTLS has given keys.
     secured: AtomicBool,
     /// Video was given before there were keys, so the first picture the peer gets must be asked for again.
-    missed_video: AtomicBool,
+    missed_camera: AtomicBool,
+    missed_screen: AtomicBool,
     dropped_before_keys: AtomicU64,
     path_changed: AtomicBool,
     input: Arc<dyn MediaInput>,
@@ -41,33 +43,35 @@ struct Core {
     sources: Sources,
 }
 
-/// SSRCs by kind: ours from the negotiation, the peer's from it or from the first packet.
+/// Our SSRCs, from the negotiation.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sources {
-    audio: Pair,
-    video: Pair,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Pair {
-    send: Option<Ssrc>,
-    recv: Option<Ssrc>,
+    microphone: Option<Ssrc>,
+    camera: Option<Ssrc>,
+    screen: Option<Ssrc>,
 }
 
 impl Sources {
-    fn of(&mut self, kind: MediaKind) -> &mut Pair {
-        match kind {
-            MediaKind::Audio => &mut self.audio,
-            MediaKind::Video => &mut self.video,
+    fn sent(&mut self, source: SourceKind) -> &mut Option<Ssrc> {
+        match source {
+            SourceKind::Microphone => &mut self.microphone,
+            SourceKind::Camera => &mut self.camera,
+            SourceKind::Screen => &mut self.screen,
         }
     }
 
-    fn kind_of_sent(&self, ssrc: Ssrc) -> Option<MediaKind> {
-        if self.audio.send == Some(ssrc) {
-            Some(MediaKind::Audio)
-        } else {
-            (self.video.send == Some(ssrc)).then_some(MediaKind::Video)
-        }
+    /// Sections that are sent are in the order microphone, camera, screen.
+    fn add_sent(&mut self, kind: MediaKind, ssrc: Ssrc) {
+        let source = match (kind, self.camera) {
+            (MediaKind::Audio, _) => SourceKind::Microphone,
+            (MediaKind::Video, None) => SourceKind::Camera,
+            (MediaKind::Video, Some(_)) => SourceKind::Screen,
+        };
+        *self.sent(source) = Some(ssrc);
+    }
+
+    fn source_of(&mut self, ssrc: Ssrc) -> Option<SourceKind> {
+        SourceKind::ALL.into_iter().find(|source| *self.sent(*source) == Some(ssrc))
     }
 }
 
@@ -84,7 +88,8 @@ impl Link {
             outbox: Outbox::default(),
             wake,
             secured: AtomicBool::new(false),
-            missed_video: AtomicBool::new(false),
+            missed_camera: AtomicBool::new(false),
+            missed_screen: AtomicBool::new(false),
             dropped_before_keys: AtomicU64::new(0),
             path_changed: AtomicBool::new(false),
             input,
@@ -97,41 +102,47 @@ impl Link {
     pub(super) fn add_streams(&self, streams: Negotiated) {
         let mut core = self.lock();
         for stream in streams.send {
-            core.sources.of(stream.kind).send = Some(stream.ssrc);
+            core.sources.add_sent(stream.kind, stream.ssrc);
             core.session.add_send_stream(stream);
         }
         for stream in streams.recv {
-            core.sources.of(stream.kind).recv = stream.ssrc;
             core.session.add_recv_stream(stream);
         }
     }
 
     /// DTLS has given keys: units are taken from here on.
     pub(super) fn secured(&self) {
-        if !self.secured.swap(true, Ordering::AcqRel) && self.missed_video.swap(false, Ordering::AcqRel) {
-            self.events.push(WireEvent::KeyFrameRequested(MediaKind::Video));
+        if self.secured.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        for (source, missed) in [(SourceKind::Camera, &self.missed_camera), (SourceKind::Screen, &self.missed_screen)] {
+            if missed.swap(false, Ordering::AcqRel) {
+                self.events.push(WireEvent::KeyFrameRequested(source));
+            }
         }
     }
 
     /// Queues a unit for the driver and wakes it. Before there are keys the unit is dropped and counted.
-    pub(super) fn send(&self, kind: MediaKind, unit: MediaUnit) {
+    pub(super) fn send(&self, source: SourceKind, unit: MediaUnit) {
         if !self.secured.load(Ordering::Acquire) {
             self.dropped_before_keys.fetch_add(1, Ordering::Relaxed);
-            if kind == MediaKind::Video {
-                self.missed_video.store(true, Ordering::Release);
+            match source {
+                SourceKind::Microphone => {}
+                SourceKind::Camera => self.missed_camera.store(true, Ordering::Release),
+                SourceKind::Screen => self.missed_screen.store(true, Ordering::Release),
             }
             return;
         }
-        match self.outbox.push(kind, unit) {
+        match self.outbox.push(source, unit) {
             Pushed::Queued => self.wake.notify_one(),
-            Pushed::NeedsKeyFrame => self.events.push(WireEvent::KeyFrameRequested(kind)),
+            Pushed::NeedsKeyFrame => self.events.push(WireEvent::KeyFrameRequested(source)),
             Pushed::AwaitingKeyFrame => {}
         }
     }
 
-    /// Asks the peer for a key frame.
-    pub(super) fn request_key_frame(&self, kind: MediaKind) {
-        self.outbox.request_key_frame(kind);
+    /// Asks the peer for a key frame of a stream.
+    pub(super) fn request_key_frame(&self, ssrc: Ssrc) {
+        self.outbox.request_key_frame(ssrc);
         self.wake.notify_one();
     }
 
@@ -156,36 +167,35 @@ impl Link {
         self.outbox.take(taken);
         let moved = self.path_changed.swap(false, Ordering::AcqRel);
         let requests = std::mem::take(&mut taken.requests);
-        if taken.units.is_empty() && requests.kinds().next().is_none() && !moved {
+        if taken.units.is_empty() && requests.is_empty() && !moved {
             return;
         }
-        let mut lost_video = false;
+        let mut lost: Vec<SourceKind> = Vec::new();
         {
             let mut core = self.lock();
             let Core { session, sources } = &mut *core;
             if moved {
                 session.handle_path_change(now);
             }
-            for (kind, unit) in taken.units.drain(..) {
-                let Some(ssrc) = sources.of(kind).send else { continue };
-                if kind == MediaKind::Video && lost_video && !unit.key_frame {
+            for (source, unit) in taken.units.drain(..) {
+                let Some(ssrc) = *sources.sent(source) else { continue };
+                if lost.contains(&source) && !unit.key_frame {
                     continue;
                 }
                 match session.send(now, ssrc, unit) {
                     Ok(()) => {}
-                    Err(SendError::QueueFull(_)) => lost_video |= kind == MediaKind::Video,
+                    Err(SendError::QueueFull(_)) if source == SourceKind::Microphone || lost.contains(&source) => {}
+                    Err(SendError::QueueFull(_)) => lost.push(source),
                     Err(SendError::UnknownStream(_)) => tracing::debug!(?ssrc, "unit for a stream that is not there"),
                 }
             }
-            for kind in requests.kinds() {
-                if let Some(ssrc) = sources.of(kind).recv {
-                    session.request_key_frame(now, ssrc);
-                }
+            for ssrc in requests {
+                session.request_key_frame(now, ssrc);
             }
         }
-        if lost_video {
-            self.outbox.require_key_frame();
-            self.events.push(WireEvent::KeyFrameRequested(MediaKind::Video));
+        for source in lost {
+            self.outbox.require_key_frame(source);
+            self.events.push(WireEvent::KeyFrameRequested(source));
         }
     }
 
@@ -199,9 +209,6 @@ impl Link {
             let mut core = self.lock();
             step(&mut core.session);
             while let Some(event) = core.session.poll_event() {
-                if let Event::Media(packet) = &event {
-                    core.sources.of(packet.kind).recv = Some(packet.ssrc);
-                }
                 scratch.push(event);
             }
         }
@@ -222,8 +229,9 @@ impl Link {
         match event {
             Event::Media(packet) => self.input.receive(packet),
             Event::KeyFrameRequested(ssrc) => {
-                if let Some(kind) = self.lock().sources.kind_of_sent(ssrc) {
-                    self.events.push(WireEvent::KeyFrameRequested(kind));
+                let source = self.lock().sources.source_of(ssrc);
+                if let Some(source) = source {
+                    self.events.push(WireEvent::KeyFrameRequested(source));
                 }
             }
             Event::TargetBitrate(rate) => self.events.push(WireEvent::TargetBitrate(rate)),

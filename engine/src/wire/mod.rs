@@ -9,8 +9,8 @@
 //!                                      SRTP <- DTLS <- ICE <- sockets (watched)
 //! ```
 //!
-//! The only module that names a type of those crates. Negotiation is JSEP (RFC 9429) with trickle ICE (RFC 8838): two media
-//! sections, fixed from the first offer. A wire that was given an offer sends nothing at all until [`Wire::answer`]:
+//! The only module that names a type of those crates. Negotiation is JSEP (RFC 9429) with trickle ICE (RFC 8838): media
+//! sections are fixed from the first offer (see [`Layout`]). A wire that was given an offer sends nothing at all until [`Wire::answer`]:
 //! ringing must not tell a stranger one's address.
 
 mod clock;
@@ -26,20 +26,18 @@ pub(crate) mod sdp;
 mod stats;
 mod watch;
 
-pub(crate) use config::{BindPolicy, IceServer, WireConfig};
+pub(crate) use config::{BindPolicy, IceServer, Layout, WireConfig};
 pub(crate) use error::WireError;
 pub(crate) use events::{Candidate, Failure, WireEvent, WireState};
 pub(crate) use stats::{PathEnd, WireStats};
 
-use crate::route::MediaOutput;
+use crate::route::Route;
 use async_trait::async_trait;
 use clock::Clock;
 use config::{BindAddresses, LocalSources};
 use events::EventQueue;
-use halloo_transport::{
-    SessionConfig, Ssrc,
-    session::{MediaKind, MediaUnit},
-};
+use halloo_protocol::SourceKind;
+use halloo_transport::{SessionConfig, Ssrc, session::MediaUnit};
 use interceptor::LinkInterceptor;
 use link::Link;
 use negotiation::{LocalGeneration, Negotiation};
@@ -83,15 +81,11 @@ impl Wire {
     /// [`WireError::Open`] where no socket could be bound.
     pub(crate) async fn new(config: WireConfig) -> Result<Self, WireError> {
         let mut random = StdRng::seed_from_u64(config.seed);
-        let sources = LocalSources {
-            audio: Ssrc(random.random_range(1..=u32::MAX)),
-            video: Ssrc(random.random_range(1..=u32::MAX)),
-            video_rtx: Ssrc(random.random_range(1..=u32::MAX)),
-        };
+        let sources = LocalSources::draw(|| Ssrc(random.random_range(1..=u32::MAX)));
         let cname = format!("{:016x}", random.random::<u64>());
         let clock = Clock::start();
         let session = SessionConfig {
-            feedback_ssrc: sources.audio,
+            feedback_ssrc: sources.microphone,
             cname: cname.clone(),
             start_bitrate: config.start_bitrate,
             min_bitrate: config.min_bitrate,
@@ -120,7 +114,7 @@ impl Wire {
                     generation,
                     sources,
                     cname,
-                    config.video,
+                    config.layout,
                 )),
                 link,
                 events,
@@ -179,9 +173,14 @@ impl Wire {
         self.inner.negotiation.lock().await.restart_ice().await
     }
 
-    /// Asks the peer for a key frame.
-    pub(crate) fn request_key_frame(&self, kind: MediaKind) {
-        self.inner.link.request_key_frame(kind);
+    /// Whether media flows, as far as is known.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.inner.events.state() == Some(WireState::Connected)
+    }
+
+    /// Asks the peer for a key frame of a stream that it sends.
+    pub(crate) fn request_key_frame(&self, ssrc: Ssrc) {
+        self.inner.link.request_key_frame(ssrc);
     }
 
     /// The counters and the path.
@@ -200,9 +199,9 @@ impl Wire {
     }
 }
 
-impl MediaOutput for Wire {
-    fn send(&self, kind: MediaKind, unit: MediaUnit) {
-        self.inner.link.send(kind, unit);
+impl Route for Wire {
+    fn carry(&self, source: SourceKind, unit: MediaUnit) {
+        self.inner.link.send(source, unit);
     }
 }
 
@@ -262,7 +261,7 @@ async fn open(config: &WireConfig, parts: Parts<'_>) -> Result<Arc<dyn PeerConne
             .with_configuration(
                 RTCConfigurationBuilder::default().with_ice_servers(config::ice_servers(&config.ice_servers)).build(),
             )
-            .with_media_engine(config::media_engine(config.video)?)
+            .with_media_engine(config::media_engine(config.layout.has_video())?)
             .with_setting_engine(config::setting_engine(mdns))
             .with_interceptor_registry(registry)
             .with_runtime(Arc::new(runtime))

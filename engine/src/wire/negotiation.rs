@@ -1,12 +1,13 @@
 //! Offer and answer in their order (RFC 9429, section 3.2), and candidates held until they mean something.
 
 use super::{
-    config::{self, LocalSources},
+    config::{self, Layout, LocalSources},
     error::WireError,
     events::Candidate,
     link::Link,
     sdp::{self, Description},
 };
+use halloo_protocol::SourceKind;
 use halloo_transport::session::MediaKind;
 use rtc::peer_connection::configuration::RTCOfferOptions;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,7 +47,7 @@ pub(super) struct Negotiation {
     generation: Arc<LocalGeneration>,
     sources: LocalSources,
     stream_id: String,
-    video: bool,
+    layout: Layout,
     state: State,
     /// The peer's description that the connection has been given.
     remote: Option<Description>,
@@ -90,7 +91,7 @@ impl Negotiation {
         generation: Arc<LocalGeneration>,
         sources: LocalSources,
         stream_id: String,
-        video: bool,
+        layout: Layout,
     ) -> Self {
         Self {
             connection,
@@ -98,7 +99,7 @@ impl Negotiation {
             generation,
             sources,
             stream_id,
-            video,
+            layout,
             state: State::Stable,
             remote: None,
             waiting: Vec::new(),
@@ -111,9 +112,22 @@ impl Negotiation {
         if !matches!(self.state, State::Stable) || self.remote.is_some() {
             return Err(self.wrong_state("make a first offer"));
         }
-        self.add_track(MediaKind::Audio).await?;
-        if self.video {
-            self.add_track(MediaKind::Video).await?;
+        match self.layout {
+            Layout::Call { video } => {
+                self.add_track(SourceKind::Microphone).await?;
+                if video {
+                    self.add_track(SourceKind::Camera).await?;
+                }
+            }
+            Layout::Room { audio_slots, video_slots } => {
+                self.add_track(SourceKind::Microphone).await?;
+                if video_slots > 0 {
+                    self.add_track(SourceKind::Camera).await?;
+                    self.add_track(SourceKind::Screen).await?;
+                }
+                self.add_slots(MediaKind::Audio, audio_slots).await?;
+                self.add_slots(MediaKind::Video, video_slots).await?;
+            }
         }
         self.send_offer(None).await
     }
@@ -128,7 +142,7 @@ impl Negotiation {
     async fn send_offer(&mut self, options: Option<RTCOfferOptions>) -> Result<String, WireError> {
         let offer = self.connection.create_offer(options).await.map_err(failed("make an offer"))?;
         let text = offer.sdp.clone();
-        let local = sdp::read(&text)?;
+        let local = self.read(&text)?;
         self.generation.set(&local);
         self.connection.set_local_description(offer).await.map_err(failed("apply our offer"))?;
         self.state = State::Offered { local };
@@ -139,7 +153,7 @@ impl Negotiation {
         if !matches!(self.state, State::Stable) {
             return Err(self.wrong_state("take an offer"));
         }
-        let remote = sdp::read(text)?;
+        let remote = self.read(text)?;
         require_audio(&remote)?;
         self.state = State::Ringing { text: text.to_owned(), remote };
         Ok(())
@@ -150,11 +164,11 @@ impl Negotiation {
             return Err(self.wrong_state("answer"));
         };
         if self.remote.is_none() {
-            self.add_track(MediaKind::Audio).await?;
+            self.add_track(SourceKind::Microphone).await?;
             // A section that has no codec in common, or that this side does not want, is left without a track: it is
             // answered with port zero.
-            if self.video && remote.accepts(MediaKind::Video) {
-                self.add_track(MediaKind::Video).await?;
+            if self.layout.has_video() && remote.accepts(MediaKind::Video) {
+                self.add_track(SourceKind::Camera).await?;
             }
         }
         let offer = RTCSessionDescription::offer(sdp::without_tracks(&text))
@@ -162,7 +176,7 @@ impl Negotiation {
         self.connection.set_remote_description(offer).await.map_err(failed("apply the peer's offer"))?;
         let answer = self.connection.create_answer(None).await.map_err(failed("make an answer"))?;
         let answer_text = answer.sdp.clone();
-        let local = sdp::read(&answer_text)?;
+        let local = self.read(&answer_text)?;
         self.generation.set(&local);
         self.add_streams(&local, &remote);
         self.connection.set_local_description(answer).await.map_err(failed("apply our answer"))?;
@@ -175,8 +189,11 @@ impl Negotiation {
             return Err(self.wrong_state("take an answer"));
         };
         let local = local.clone();
-        let remote = sdp::read(text)?;
-        require_audio(&remote)?;
+        let remote = self.read(text)?;
+        match self.layout {
+            Layout::Call { .. } => require_audio(&remote)?,
+            Layout::Room { .. } => require_any(&remote)?,
+        }
         let answer = RTCSessionDescription::answer(sdp::without_tracks(text))
             .map_err(|err| WireError::BadSdp(err.to_string()))?;
         // Streams first: packets may arrive as soon as the connection knows its peer.
@@ -261,13 +278,41 @@ impl Negotiation {
         self.waiting.clear();
     }
 
-    async fn add_track(&self, kind: MediaKind) -> Result<(), WireError> {
-        let track = TrackLocalStaticRTP::new(config::track(kind, self.sources, &self.stream_id));
-        let init = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Sendrecv, ..Default::default() };
+    /// Reads a description, as far as this wire's layout goes.
+    fn read(&self, text: &str) -> Result<Description, WireError> {
+        let description = sdp::read(text)?;
+        Ok(match self.layout {
+            Layout::Call { .. } => description.first_of_each_kind(),
+            Layout::Room { .. } => description,
+        })
+    }
+
+    async fn add_track(&self, source: SourceKind) -> Result<(), WireError> {
+        let (direction, stream_id) = match (self.layout, source) {
+            (Layout::Call { .. }, _) => (RTCRtpTransceiverDirection::Sendrecv, self.stream_id.as_str()),
+            // The forwarding unit knows a source by its stream's name.
+            (Layout::Room { .. }, SourceKind::Microphone) => (RTCRtpTransceiverDirection::Sendonly, "microphone"),
+            (Layout::Room { .. }, SourceKind::Camera) => (RTCRtpTransceiverDirection::Sendonly, "camera"),
+            (Layout::Room { .. }, SourceKind::Screen) => (RTCRtpTransceiverDirection::Sendonly, "screen"),
+        };
+        let track = TrackLocalStaticRTP::new(config::track(source, self.sources, stream_id));
+        let init = RTCRtpTransceiverInit { direction, ..Default::default() };
         self.connection
             .add_transceiver_from_track(Arc::new(track), Some(init))
             .await
             .map_err(failed("add a media section"))?;
+        Ok(())
+    }
+
+    /// Sections that are only received.
+    async fn add_slots(&self, kind: MediaKind, count: u8) -> Result<(), WireError> {
+        for _ in 0..count {
+            let init = RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, ..Default::default() };
+            self.connection
+                .add_transceiver_from_kind(config::codec_kind(kind), Some(init))
+                .await
+                .map_err(failed("add a receive slot"))?;
+        }
         Ok(())
     }
 
@@ -282,6 +327,14 @@ impl Negotiation {
 /// A call is at least heard; a peer without AV1 is called without pictures.
 fn require_audio(remote: &Description) -> Result<(), WireError> {
     if remote.accepts(MediaKind::Audio) {
+        return Ok(());
+    }
+    Err(WireError::NoCommonCodec { media: MediaKind::Audio })
+}
+
+/// In a room one may be there to listen, or to speak, only.
+fn require_any(remote: &Description) -> Result<(), WireError> {
+    if remote.sections.iter().any(sdp::Section::is_accepted) {
         return Ok(());
     }
     Err(WireError::NoCommonCodec { media: MediaKind::Audio })

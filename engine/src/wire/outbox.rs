@@ -1,9 +1,10 @@
 //! Media on its way from the encoders' threads to the connection's task.
 //!
-//! Bounded per medium. Audio that overflows loses its oldest unit. Video that overflows loses everything queued, because what
+//! Bounded per source. Audio that overflows loses its oldest unit. Video that overflows loses everything queued, because what
 //! follows a gap cannot be decoded, and takes nothing until the next key frame. Pushing locks for the length of a move.
 
-use halloo_transport::session::{MediaKind, MediaUnit};
+use halloo_protocol::SourceKind;
+use halloo_transport::{Ssrc, session::MediaUnit};
 use std::{
     collections::VecDeque,
     sync::{Mutex, PoisonError},
@@ -13,6 +14,8 @@ use std::{
 const MAX_AUDIO: usize = 16;
 /// Half a second of pictures at 30 per second.
 const MAX_VIDEO: usize = 16;
+/// Streams for which a key frame may be asked at once: more slots than a room gives.
+const MAX_REQUESTS: usize = 64;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -22,28 +25,19 @@ pub(super) struct Outbox {
 
 #[derive(Debug, Default)]
 struct Queues {
-    audio: VecDeque<MediaUnit>,
-    video: VecDeque<MediaUnit>,
-    /// Video is refused until a key frame: the peer has nothing to decode the rest with.
-    needs_key_frame: bool,
-    /// Key frames to ask the peer for, by kind.
-    requests: Requests,
+    microphone: VecDeque<MediaUnit>,
+    camera: VideoQueue,
+    screen: VideoQueue,
+    /// The streams that the peer is to be asked a key frame of.
+    requests: Vec<Ssrc>,
     dropped: u64,
 }
 
-/// Which media the peer is to be asked a key frame for.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Requests {
-    audio: bool,
-    video: bool,
-}
-
-impl Requests {
-    /// Takes out the kinds that were asked for.
-    pub(super) fn kinds(self) -> impl Iterator<Item = MediaKind> {
-        let audio = self.audio.then_some(MediaKind::Audio);
-        audio.into_iter().chain(self.video.then_some(MediaKind::Video))
-    }
+#[derive(Debug, Default)]
+struct VideoQueue {
+    units: VecDeque<MediaUnit>,
+    /// Video is refused until a key frame: the peer has nothing to decode the rest with.
+    needs_key_frame: bool,
 }
 
 /// What became of a unit.
@@ -61,53 +55,63 @@ pub(super) enum Pushed {
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     /// Audio first, so that it leads in the pacer.
-    pub(super) units: VecDeque<(MediaKind, MediaUnit)>,
-    pub(super) requests: Requests,
+    pub(super) units: VecDeque<(SourceKind, MediaUnit)>,
+    /// The streams that the peer is to be asked a key frame of.
+    pub(super) requests: Vec<Ssrc>,
 }
 
 impl Outbox {
     /// Queues a unit; see the module's text for what is dropped.
-    pub(super) fn push(&self, kind: MediaKind, unit: MediaUnit) -> Pushed {
+    pub(super) fn push(&self, source: SourceKind, unit: MediaUnit) -> Pushed {
         let mut queues = self.lock();
-        match kind {
-            MediaKind::Audio => {
-                if queues.audio.len() >= MAX_AUDIO {
-                    queues.audio.pop_front();
-                    queues.dropped += 1;
+        let Queues { microphone, camera, screen, dropped, .. } = &mut *queues;
+        match source {
+            SourceKind::Microphone => {
+                if microphone.len() >= MAX_AUDIO {
+                    microphone.pop_front();
+                    *dropped += 1;
                 }
-                queues.audio.push_back(unit);
+                microphone.push_back(unit);
                 Pushed::Queued
             }
-            MediaKind::Video => queues.push_video(unit),
+            SourceKind::Camera => camera.push(unit, dropped),
+            SourceKind::Screen => screen.push(unit, dropped),
         }
     }
 
-    /// Notes that the peer is to be asked for a key frame.
-    pub(super) fn request_key_frame(&self, kind: MediaKind) {
+    /// Notes that the peer is to be asked for a key frame of this stream.
+    pub(super) fn request_key_frame(&self, ssrc: Ssrc) {
+        let requests = &mut self.lock().requests;
+        if !requests.contains(&ssrc) && requests.len() < MAX_REQUESTS {
+            requests.push(ssrc);
+        }
+    }
+
+    /// Drops what is queued of a source of pictures and refuses delta frames from here on: a unit was lost on the way out.
+    pub(super) fn require_key_frame(&self, source: SourceKind) {
         let mut queues = self.lock();
-        match kind {
-            MediaKind::Audio => queues.requests.audio = true,
-            MediaKind::Video => queues.requests.video = true,
+        let Queues { camera, screen, dropped, .. } = &mut *queues;
+        match source {
+            SourceKind::Microphone => {}
+            SourceKind::Camera => camera.drop_all(dropped),
+            SourceKind::Screen => screen.drop_all(dropped),
         }
-    }
-
-    /// Drops what is queued as video and refuses delta frames from here on: a unit was lost on the way out.
-    pub(super) fn require_key_frame(&self) {
-        self.lock().drop_video();
     }
 
     /// Moves everything queued into `taken`, which is empty.
     pub(super) fn take(&self, taken: &mut Taken) {
         let mut queues = self.lock();
-        taken.units.extend(queues.audio.drain(..).map(|unit| (MediaKind::Audio, unit)));
-        taken.units.extend(queues.video.drain(..).map(|unit| (MediaKind::Video, unit)));
+        taken.units.extend(queues.microphone.drain(..).map(|unit| (SourceKind::Microphone, unit)));
+        taken.units.extend(queues.camera.units.drain(..).map(|unit| (SourceKind::Camera, unit)));
+        taken.units.extend(queues.screen.units.drain(..).map(|unit| (SourceKind::Screen, unit)));
         taken.requests = std::mem::take(&mut queues.requests);
     }
 
     /// Whether [`Outbox::take`] would give something.
     pub(super) fn is_empty(&self) -> bool {
         let queues = self.lock();
-        queues.audio.is_empty() && queues.video.is_empty() && !queues.requests.audio && !queues.requests.video
+        let units = queues.microphone.len() + queues.camera.units.len() + queues.screen.units.len();
+        units == 0 && queues.requests.is_empty()
     }
 
     /// Units dropped so far.
@@ -120,29 +124,29 @@ impl Outbox {
     }
 }
 
-impl Queues {
-    fn push_video(&mut self, unit: MediaUnit) -> Pushed {
+impl VideoQueue {
+    fn push(&mut self, unit: MediaUnit, dropped: &mut u64) -> Pushed {
         if unit.key_frame {
             self.needs_key_frame = false;
         } else if self.needs_key_frame {
-            self.dropped += 1;
+            *dropped += 1;
             return Pushed::AwaitingKeyFrame;
         }
-        if self.video.len() >= MAX_VIDEO {
-            self.drop_video();
+        if self.units.len() >= MAX_VIDEO {
+            self.drop_all(dropped);
             if !unit.key_frame {
-                self.dropped += 1;
+                *dropped += 1;
                 return Pushed::NeedsKeyFrame;
             }
             self.needs_key_frame = false;
         }
-        self.video.push_back(unit);
+        self.units.push_back(unit);
         Pushed::Queued
     }
 
-    fn drop_video(&mut self) {
-        self.dropped += self.video.len() as u64;
-        self.video.clear();
+    fn drop_all(&mut self, dropped: &mut u64) {
+        *dropped += self.units.len() as u64;
+        self.units.clear();
         self.needs_key_frame = true;
     }
 }
@@ -164,46 +168,61 @@ mod tests {
         }
     }
 
-    fn times(outbox: &Outbox, kind: MediaKind) -> Vec<u64> {
+    fn times(outbox: &Outbox, source: SourceKind) -> Vec<u64> {
         let mut taken = Taken::default();
         outbox.take(&mut taken);
-        taken.units.iter().filter(|(k, _)| *k == kind).map(|(_, unit)| unit.rtp_time.ticks).collect()
+        taken.units.iter().filter(|(s, _)| *s == source).map(|(_, unit)| unit.rtp_time.ticks).collect()
     }
 
     #[test]
     fn audio_overflow_loses_the_oldest() {
         let outbox = Outbox::default();
         for i in 0..MAX_AUDIO as u64 + 3 {
-            assert_eq!(outbox.push(MediaKind::Audio, unit(i, true)), Pushed::Queued);
+            assert_eq!(outbox.push(SourceKind::Microphone, unit(i, true)), Pushed::Queued);
         }
         assert_eq!(outbox.dropped(), 3);
-        assert_eq!(times(&outbox, MediaKind::Audio), (3..MAX_AUDIO as u64 + 3).collect::<Vec<_>>());
+        assert_eq!(times(&outbox, SourceKind::Microphone), (3..MAX_AUDIO as u64 + 3).collect::<Vec<_>>());
     }
 
     #[test]
     fn video_overflow_waits_for_a_key_frame() {
         let outbox = Outbox::default();
         for i in 0..MAX_VIDEO as u64 {
-            assert_eq!(outbox.push(MediaKind::Video, unit(i, i == 0)), Pushed::Queued);
+            assert_eq!(outbox.push(SourceKind::Camera, unit(i, i == 0)), Pushed::Queued);
         }
-        assert_eq!(outbox.push(MediaKind::Video, unit(100, false)), Pushed::NeedsKeyFrame);
-        assert_eq!(outbox.push(MediaKind::Video, unit(101, false)), Pushed::AwaitingKeyFrame);
-        assert_eq!(outbox.push(MediaKind::Video, unit(102, true)), Pushed::Queued);
-        assert_eq!(outbox.push(MediaKind::Video, unit(103, false)), Pushed::Queued);
-        assert_eq!(times(&outbox, MediaKind::Video), [102, 103]);
+        assert_eq!(outbox.push(SourceKind::Camera, unit(100, false)), Pushed::NeedsKeyFrame);
+        assert_eq!(outbox.push(SourceKind::Camera, unit(101, false)), Pushed::AwaitingKeyFrame);
+        assert_eq!(outbox.push(SourceKind::Camera, unit(102, true)), Pushed::Queued);
+        assert_eq!(outbox.push(SourceKind::Camera, unit(103, false)), Pushed::Queued);
+        assert_eq!(times(&outbox, SourceKind::Camera), [102, 103]);
         assert_eq!(outbox.dropped(), MAX_VIDEO as u64 + 2);
+    }
+
+    #[test]
+    fn a_screen_that_overflows_takes_nothing_of_the_camera() {
+        let outbox = Outbox::default();
+        outbox.push(SourceKind::Camera, unit(1, true));
+        for i in 0..=MAX_VIDEO as u64 {
+            outbox.push(SourceKind::Screen, unit(i, i == 0));
+        }
+        assert_eq!(outbox.push(SourceKind::Camera, unit(2, false)), Pushed::Queued);
+        let mut taken = Taken::default();
+        outbox.take(&mut taken);
+        let left: Vec<_> = taken.units.iter().map(|(source, unit)| (*source, unit.rtp_time.ticks)).collect();
+        assert_eq!(left, [(SourceKind::Camera, 1), (SourceKind::Camera, 2)]);
     }
 
     #[test]
     fn audio_leaves_before_video_and_requests_leave_once() {
         let outbox = Outbox::default();
-        outbox.push(MediaKind::Video, unit(1, true));
-        outbox.push(MediaKind::Audio, unit(2, true));
-        outbox.request_key_frame(MediaKind::Video);
+        outbox.push(SourceKind::Camera, unit(1, true));
+        outbox.push(SourceKind::Microphone, unit(2, true));
+        outbox.request_key_frame(Ssrc(7));
+        outbox.request_key_frame(Ssrc(7));
         let mut taken = Taken::default();
         outbox.take(&mut taken);
-        assert_eq!(taken.units[0].0, MediaKind::Audio);
-        assert_eq!(taken.requests.kinds().collect::<Vec<_>>(), [MediaKind::Video]);
+        assert_eq!(taken.units[0].0, SourceKind::Microphone);
+        assert_eq!(taken.requests, [Ssrc(7)]);
         assert!(outbox.is_empty());
     }
 }

@@ -13,6 +13,8 @@ use std::io::Cursor;
 
 /// Longest description taken: an offer with every codec and 25 sections stays under a third of it.
 const MAX_LEN: usize = 64 * 1024;
+/// Most media sections taken: what a room can have of sources and slots, and some.
+const MAX_SECTIONS: usize = 64;
 
 pub(super) const TRANSPORT_CC_URI: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 pub(super) const MID_URI: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
@@ -26,7 +28,7 @@ const DEPENDENCY_DESCRIPTOR_URI: &str =
 pub(super) struct Description {
     /// The ICE user name fragment; a new one is an ICE restart.
     pub(super) ice_ufrag: String,
-    /// The first audio and the first video section, in the description's order.
+    /// The audio and video sections, in the description's order.
     pub(super) sections: Vec<Section>,
 }
 
@@ -69,13 +71,32 @@ pub(super) struct Negotiated {
 }
 
 impl Description {
+    /// The first section of this kind.
     pub(super) fn section(&self, kind: MediaKind) -> Option<&Section> {
         self.sections.iter().find(|s| s.kind == kind)
     }
 
-    /// Whether the section of this kind is there, not rejected, and has a codec this engine speaks.
+    /// Whether the first section of this kind is there, not rejected, and has a codec this engine speaks.
     pub(super) fn accepts(&self, kind: MediaKind) -> bool {
-        self.section(kind).is_some_and(|s| !s.rejected && s.codec.is_some())
+        self.section(kind).is_some_and(Section::is_accepted)
+    }
+
+    /// The first audio and the first video section alone: all that a call between two has.
+    pub(super) fn first_of_each_kind(mut self) -> Self {
+        let mut seen = Vec::new();
+        self.sections.retain(|section| {
+            let first = !seen.contains(&section.kind);
+            seen.push(section.kind);
+            first
+        });
+        self
+    }
+}
+
+impl Section {
+    /// Whether it is not rejected and has a codec that this engine speaks.
+    pub(super) fn is_accepted(&self) -> bool {
+        !self.rejected && self.codec.is_some()
     }
 }
 
@@ -105,9 +126,10 @@ pub(super) fn read(text: &str) -> Result<Description, WireError> {
         };
         let mid = value(media, "mid").filter(|mid| !mid.is_empty());
         let mid = mid.ok_or_else(|| WireError::BadSdp("a media section has no mid".into()))?;
-        if sections.iter().all(|s| s.kind != kind) {
-            sections.push(read_section(media, kind, mid));
+        if sections.len() == MAX_SECTIONS {
+            return Err(WireError::BadSdp(format!("it has more than {MAX_SECTIONS} media sections")));
         }
+        sections.push(read_section(media, kind, mid));
     }
     Ok(Description { ice_ufrag, sections })
 }

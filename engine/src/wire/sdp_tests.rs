@@ -279,3 +279,78 @@ fn tracks_are_stripped_and_nothing_else() {
 fn drop_lines(prefix: &str) -> String {
     CHROMIUM_OFFER.lines().filter(|line| !line.starts_with(prefix)).map(|line| format!("{line}\r\n")).collect()
 }
+
+/// Of an answer of the forwarding unit: the camera is taken, and two slots are given.
+const ROOM_ANSWER: &str = "v=0\r
+o=- 1 1 IN IP4 0.0.0.0\r
+s=-\r
+t=0 0\r
+a=group:BUNDLE 0 1 2 3\r
+a=ice-lite\r
+m=audio 0 UDP/TLS/RTP/SAVPF 111\r
+c=IN IP4 0.0.0.0\r
+a=mid:9\r
+a=inactive\r
+m=video 9 UDP/TLS/RTP/SAVPF 45 46\r
+c=IN IP4 0.0.0.0\r
+a=ice-ufrag:sfu1\r
+a=ice-pwd:abcdefghijklmnopqrstuvwx\r
+a=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r
+a=setup:passive\r
+a=mid:1\r
+a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r
+a=recvonly\r
+a=rtcp-mux\r
+a=rtpmap:45 AV1/90000\r
+a=rtcp-fb:45 nack\r
+a=rtpmap:46 rtx/90000\r
+a=fmtp:46 apt=45\r
+m=video 9 UDP/TLS/RTP/SAVPF 45 46\r
+c=IN IP4 0.0.0.0\r
+a=mid:2\r
+a=sendonly\r
+a=rtpmap:45 AV1/90000\r
+a=rtcp-fb:45 nack\r
+a=rtpmap:46 rtx/90000\r
+a=fmtp:46 apt=45\r
+a=ssrc-group:FID 7001 7002\r
+a=ssrc:7001 cname:x\r
+a=ssrc:7002 cname:x\r
+m=video 9 UDP/TLS/RTP/SAVPF 45 46\r
+c=IN IP4 0.0.0.0\r
+a=mid:3\r
+a=sendonly\r
+a=rtpmap:45 AV1/90000\r
+a=rtcp-fb:45 nack\r
+a=rtpmap:46 rtx/90000\r
+a=fmtp:46 apt=45\r
+a=ssrc-group:FID 8001 8002\r
+a=ssrc:8001 cname:x\r
+a=ssrc:8002 cname:x\r
+";
+
+#[test]
+fn every_slot_of_a_room_is_a_stream_of_its_own() {
+    // The offer differs from the answer in who sends, and has SSRCs of its own.
+    let offer = ROOM_ANSWER
+        .replace("m=audio 0", "m=audio 9")
+        .replace("a=inactive", "a=sendonly")
+        .replace("a=sendonly\r\na=rtpmap:45", "a=recvonly\r\na=rtpmap:45")
+        .replace("a=recvonly\r\na=rtcp-mux", "a=sendonly\r\na=ssrc-group:FID 11 12\r\na=rtcp-mux");
+    let (local, remote) = (read(&offer).unwrap(), read(ROOM_ANSWER).unwrap());
+    assert_eq!(remote.sections.len(), 4);
+    let streams = negotiate(&local, &remote);
+    let [camera] = &streams.send[..] else { panic!("{streams:?}") };
+    assert_eq!((camera.ssrc, camera.mid.clone()), (Ssrc(11), Some(Mid("1".into()))));
+    assert_eq!(camera.rtx, Some(Rtx { ssrc: Some(Ssrc(12)), payload_type: PayloadType(46) }));
+    let received: Vec<_> = streams.recv.iter().map(|s| (s.ssrc, s.rtx.and_then(|rtx| rtx.ssrc), s.nack)).collect();
+    assert_eq!(received, [(Some(Ssrc(7001)), Some(Ssrc(7002)), true), (Some(Ssrc(8001)), Some(Ssrc(8002)), true)]);
+    // A call between two has one section of each kind, whatever else a peer describes.
+    assert_eq!(remote.first_of_each_kind().sections.len(), 2);
+}
+
+#[test]
+fn a_description_with_too_many_sections_is_refused() {
+    let section = &ROOM_ANSWER[ROOM_ANSWER.rfind("m=video").unwrap()..];
+    assert!(matches!(read(&format!("{ROOM_ANSWER}{}", section.repeat(61))), Err(WireError::BadSdp(_))));
+}

@@ -3,7 +3,7 @@
 use super::*;
 use crate::route::MediaInput;
 use bytes::Bytes;
-use halloo_transport::{Bitrate, ReceivedPacket, RtpTime, Timestamp};
+use halloo_transport::{Bitrate, ReceivedPacket, RtpTime, Timestamp, session::MediaKind};
 use std::net::{IpAddr, Ipv4Addr};
 use tokio::sync::mpsc;
 
@@ -33,7 +33,7 @@ async fn peer_with(seed: u64, video: bool) -> Peer {
     let wire = Wire::new(WireConfig {
         ice_servers: Vec::new(),
         bind: BindPolicy::Addresses(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]),
-        video,
+        layout: Layout::Call { video },
         start_bitrate: Bitrate::from_kbps(2_000),
         min_bitrate: Bitrate::from_kbps(50),
         max_bitrate: Bitrate::from_kbps(4_000),
@@ -167,14 +167,14 @@ async fn two_wires_connect_quickly_and_pass_media_both_ways_in_order() {
     println!("answer to connected on loopback: {:?}", pair.connected_in);
     assert!(pair.connected_in < Duration::from_millis(500), "{:?}", pair.connected_in);
     for n in 0..8 {
-        pair.caller.send(MediaKind::Audio, audio_unit(n));
-        pair.callee.send(MediaKind::Audio, audio_unit(n));
+        pair.caller.carry(SourceKind::Microphone, audio_unit(n));
+        pair.callee.carry(SourceKind::Microphone, audio_unit(n));
     }
     expect_audio(&mut pair.at_callee, 8).await;
     expect_audio(&mut pair.at_caller, 8).await;
     for n in 0..4 {
-        pair.caller.send(MediaKind::Video, video_unit(n, 5));
-        pair.callee.send(MediaKind::Video, video_unit(n, 5));
+        pair.caller.carry(SourceKind::Camera, video_unit(n, 5));
+        pair.callee.carry(SourceKind::Camera, video_unit(n, 5));
     }
     expect_video(&mut pair.at_callee, 4, 5).await;
     expect_video(&mut pair.at_caller, 4, 5).await;
@@ -204,7 +204,7 @@ async fn a_unit_is_with_the_peer_within_two_milliseconds() {
     let encoder = std::thread::spawn(move || {
         for n in 0..units {
             std::thread::sleep(Duration::from_millis(5));
-            sender.send(MediaKind::Audio, stamped_unit(n));
+            sender.carry(SourceKind::Microphone, stamped_unit(n));
         }
     });
     let mut delays = Vec::new();
@@ -320,12 +320,12 @@ async fn candidates_that_come_before_the_offer_are_used() {
 async fn an_audio_only_side_is_called_without_pictures() {
     for video_calls in [true, false] {
         let mut pair = connected(peer_with(11, video_calls).await, peer_with(12, !video_calls).await).await;
-        pair.caller.send(MediaKind::Audio, audio_unit(0));
-        pair.callee.send(MediaKind::Audio, audio_unit(0));
-        pair.caller.send(MediaKind::Video, video_unit(0, 1));
-        pair.callee.send(MediaKind::Video, video_unit(0, 1));
-        pair.caller.send(MediaKind::Audio, audio_unit(1));
-        pair.callee.send(MediaKind::Audio, audio_unit(1));
+        pair.caller.carry(SourceKind::Microphone, audio_unit(0));
+        pair.callee.carry(SourceKind::Microphone, audio_unit(0));
+        pair.caller.carry(SourceKind::Camera, video_unit(0, 1));
+        pair.callee.carry(SourceKind::Camera, video_unit(0, 1));
+        pair.caller.carry(SourceKind::Microphone, audio_unit(1));
+        pair.callee.carry(SourceKind::Microphone, audio_unit(1));
         expect_audio(&mut pair.at_callee, 2).await;
         expect_audio(&mut pair.at_caller, 2).await;
     }
@@ -345,7 +345,7 @@ async fn close_is_prompt_says_so_and_frees_the_sockets() {
     std::net::UdpSocket::bind(&address).expect("the socket is free again");
     pair.caller.close().await;
     assert_eq!(pair.caller.offer().await, Err(WireError::Closed));
-    pair.caller.send(MediaKind::Audio, audio_unit(0));
+    pair.caller.carry(SourceKind::Microphone, audio_unit(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -370,8 +370,8 @@ async fn dropping_the_last_handle_frees_the_sockets() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_ice_restart_moves_to_new_sockets_and_keeps_the_keys() {
     let mut pair = connected(peer(17).await, peer(18).await).await;
-    pair.caller.send(MediaKind::Audio, audio_unit(0));
-    pair.callee.send(MediaKind::Audio, audio_unit(0));
+    pair.caller.carry(SourceKind::Microphone, audio_unit(0));
+    pair.callee.carry(SourceKind::Microphone, audio_unit(0));
     let (_, first) = next(&mut pair.at_callee).await;
     let (_, first_back) = next(&mut pair.at_caller).await;
     let before = pair.caller.stats().await.path.unwrap().local.address;
@@ -397,7 +397,7 @@ async fn an_ice_restart_moves_to_new_sockets_and_keeps_the_keys() {
     {
         // Until the new path is chosen on both sides packets may be lost.
         let second = loop {
-            wire.send(MediaKind::Audio, audio_unit(n));
+            wire.carry(SourceKind::Microphone, audio_unit(n));
             n += 1;
             if let Ok(Some((_, packet))) = tokio::time::timeout(Duration::from_millis(50), packets.recv()).await {
                 break packet;
@@ -541,4 +541,41 @@ async fn a_lost_flight_of_the_handshake_is_sent_again() {
     println!("connected {:?} after a lost flight", crate::clock::now().since(start));
     assert!(lost.load(std::sync::atomic::Ordering::Relaxed) > 0, "nothing was lost");
     relay.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rooms_offer_sends_three_sources_and_receives_in_slots() {
+    let (to_packets, _packets) = mpsc::unbounded_channel();
+    let (to_events, _events) = mpsc::channel(64);
+    let wire = Wire::new(WireConfig {
+        ice_servers: Vec::new(),
+        bind: BindPolicy::Addresses(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]),
+        layout: Layout::Room { audio_slots: 3, video_slots: 9 },
+        start_bitrate: Bitrate::from_kbps(2_000),
+        min_bitrate: Bitrate::from_kbps(50),
+        max_bitrate: Bitrate::from_kbps(4_000),
+        runtime: Handle::current(),
+        input: Arc::new(Tap(to_packets)),
+        events: to_events,
+        seed: 5,
+    })
+    .await
+    .unwrap();
+    let offer = wire.offer().await.unwrap();
+    assert!(offer.len() < 16 * 1024, "{} bytes", offer.len());
+    let names: Vec<&str> = offer.lines().filter_map(|line| line.strip_prefix("a=msid:")).collect();
+    assert_eq!(names, ["microphone audio", "camera video", "screen screen"]);
+    let offer = sdp::read(&offer).unwrap();
+    let sections: Vec<_> = offer.sections.iter().map(|s| (s.kind, s.sends, s.receives)).collect();
+    let mut expected = vec![(MediaKind::Audio, true, false), (MediaKind::Video, true, false)];
+    expected.push((MediaKind::Video, true, false));
+    expected.extend(vec![(MediaKind::Audio, false, true); 3]);
+    expected.extend(vec![(MediaKind::Video, false, true); 9]);
+    assert_eq!(sections, expected);
+    let mut sent: Vec<u32> =
+        offer.sections[..3].iter().flat_map(|s| [s.ssrc, s.rtx_ssrc]).flatten().map(|ssrc| ssrc.0).collect();
+    sent.sort_unstable();
+    sent.dedup();
+    assert_eq!(sent.len(), 5, "each source has a number of its own, and each of pictures one for repair");
+    wire.close().await;
 }

@@ -117,6 +117,9 @@ impl Hub {
     }
 
     fn is_engaged(&self, who: &Endpoint) -> bool {
+        if self.sessions.get(who).is_some_and(|session| !session.rooms.is_empty()) {
+            return true;
+        }
         let calls = self.sessions.get(who).into_iter().flat_map(|session| &session.calls);
         calls.filter_map(|id| self.calls.get(id)).any(|call| call.engages(who))
     }

@@ -10,6 +10,8 @@
 mod calling;
 mod history;
 mod presence;
+mod room_access;
+mod rooms;
 mod session;
 mod sign_in;
 #[cfg(test)]
@@ -28,6 +30,9 @@ use rand_chacha::{
     ChaCha20Rng,
     rand_core::{RngCore, SeedableRng},
 };
+pub use room_access::{RoomAccess, RoomRules};
+use rooms::Rooms;
+pub use rooms::{MediaOrder, MediaTicket};
 pub use session::{Identity, IdentityKind, SignIn};
 use session::{Session, User};
 use std::{
@@ -54,6 +59,8 @@ pub struct HubConfig {
     pub messages_per_second: u32,
     /// Shown to clients; the shell does it.
     pub ping_interval: Duration,
+    /// What rooms are held to.
+    pub rooms: RoomRules,
     /// How identities appear in logs.
     pub redactor: Redactor,
 }
@@ -69,6 +76,7 @@ impl Default for HubConfig {
             max_devices_per_user: 32,
             messages_per_second: 50,
             ping_interval: Duration::from_secs(15),
+            rooms: RoomRules::default(),
             redactor: Redactor::hiding([0; 16]),
         }
     }
@@ -112,6 +120,10 @@ pub struct HubStats {
     pub calls_active: usize,
     /// Calls that one side has announced after a restart.
     pub calls_rebuilding: usize,
+    /// Rooms that somebody is in.
+    pub rooms: usize,
+    /// Participants of all rooms.
+    pub room_participants: usize,
     /// Ended calls by reason.
     pub ended: BTreeMap<&'static str, u64>,
     /// Error replies by code.
@@ -129,6 +141,7 @@ enum Timer {
     Call(CallId),
     Session(Endpoint),
     Linger(UserId),
+    Media(MediaTicket),
 }
 
 #[derive(Debug)]
@@ -156,6 +169,7 @@ pub struct Hub {
     ended: VecDeque<EndedCall>,
     /// Calls that were hung up while this server did not know them, and by whom: their peer may still announce them.
     hung_up_unknown: VecDeque<(CallId, UserId)>,
+    rooms: Rooms,
     watches: Watches,
     timers: BTreeSet<(Instant, Timer)>,
     outputs: VecDeque<Output>,
@@ -179,6 +193,7 @@ impl Hub {
             calls: HashMap::new(),
             ended: VecDeque::new(),
             hung_up_unknown: VecDeque::new(),
+            rooms: Rooms::default(),
             watches: Watches::default(),
             timers: BTreeSet::new(),
             outputs: VecDeque::new(),
@@ -204,13 +219,14 @@ impl Hub {
         }
     }
 
-    /// Any request but `hello`.
+    /// Any request but `hello`, and but a `join_room` with a token of its own.
     pub fn handle_request(&mut self, now: Instant, conn: ConnId, id: u64, request: Request) {
-        let Some(who) = self.connections.get(&conn) else { return };
-        let Some(who) = who.clone() else {
-            let message = "sign in first: the first request on a connection is hello";
-            return self.refuse(conn, id, ErrorBody::new(ErrorCode::NotSignedIn, message));
+        let request = match request {
+            Request::JoinRoom(join) => return self.handle_join_room(now, conn, id, join, None),
+            Request::RoomOffer { room, sdp } => return self.handle_room_offer(now, conn, id, &room, sdp),
+            request => request,
         };
+        let Some(who) = self.signed_in(conn, id) else { return };
         // The reply goes out before the events that the request causes.
         let place = self.outputs.len();
         let body = match self.answer(now, &who, request) {
@@ -218,6 +234,16 @@ impl Hub {
             Err(error) => self.error_body(error),
         };
         self.reply_at(place, conn, id, body);
+    }
+
+    /// Who is signed in on a connection; nobody gets an error reply.
+    fn signed_in(&mut self, conn: ConnId, id: u64) -> Option<Endpoint> {
+        let who = self.connections.get(&conn)?.clone();
+        if who.is_none() {
+            let message = "sign in first: the first request on a connection is hello";
+            self.refuse(conn, id, ErrorBody::new(ErrorCode::NotSignedIn, message));
+        }
+        who
     }
 
     /// One text message of any content; `prove` says who a credential is. For tests and fuzzing: the server itself reads
@@ -233,6 +259,11 @@ impl Hub {
             Ok(ClientMessage { id, request: Request::Hello(hello) }) => {
                 let proof = prove(&hello.credential);
                 self.handle_hello(now, conn, id, hello, proof);
+            }
+            Ok(ClientMessage { id, request: Request::JoinRoom(mut join) }) => {
+                let token = join.token.take().map(|token| Credential::Token { token });
+                let proof = token.map(|token| prove(&token).map(|sign_in| sign_in.identity));
+                self.handle_join_room(now, conn, id, join, proof);
             }
             Ok(ClientMessage { id, request }) => self.handle_request(now, conn, id, request),
             Err(error) => self.handle_unreadable(conn, error.id, error.error),
@@ -257,7 +288,10 @@ impl Hub {
                 Ok(ReplyResult::Ok)
             }
             Request::WatchPresence(watch) => Ok(ReplyResult::Presence { users: self.watch(who, watch.users) }),
-            request => self.answer_call(now, who, request).map(|()| ReplyResult::Ok),
+            request => match self.answer_room(now, who, request) {
+                Ok(answered) => answered.map(|()| ReplyResult::Ok),
+                Err(request) => self.answer_call(now, who, request).map(|()| ReplyResult::Ok),
+            },
         }
     }
 
@@ -296,6 +330,7 @@ impl Hub {
                 }
                 Timer::Session(who) => self.expire(now, &who),
                 Timer::Linger(user) => self.refresh_presence(now, &user),
+                Timer::Media(ticket) => self.media_timed_out(ticket),
             }
         }
         while self.ended.front().is_some_and(|e| e.forget_at <= now) {
@@ -332,6 +367,8 @@ impl Hub {
             calls_ringing: count(|p| matches!(p, Phase::Ringing(_))),
             calls_active: count(|p| matches!(p, Phase::Active)),
             calls_rebuilding: count(|p| matches!(p, Phase::Rebuilding(_))),
+            rooms: self.rooms.open.len(),
+            room_participants: self.rooms.open.values().map(crate::room::Room::len).sum(),
             ..self.stats.clone()
         }
     }
@@ -355,7 +392,11 @@ impl Hub {
         SessionId::new(draw(&mut self.random)).unwrap_or_else(|_| unreachable_id())
     }
 
+    /// An error reply, where the connection is there.
     fn refuse(&mut self, conn: ConnId, id: u64, error: ErrorBody) {
+        if !self.connections.contains_key(&conn) {
+            return;
+        }
         let place = self.outputs.len();
         let body = self.error_body(error);
         self.reply_at(place, conn, id, body);

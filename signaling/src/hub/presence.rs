@@ -93,6 +93,7 @@ impl Hub {
             let who = Endpoint { user: user.clone(), device: device.clone() };
             let Some(session) = self.sessions.get(&who) else { continue };
             online |= session.is_reachable(now, self.config.linger);
+            in_call |= !session.rooms.is_empty();
             in_call |= session.calls.iter().filter_map(|call| self.calls.get(call)).any(|call| call.engages(&who));
         }
         if (known.online, known.in_call) != (online, in_call) {

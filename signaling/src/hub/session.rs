@@ -1,7 +1,7 @@
 //! Sessions and users: who is signed in, with which device, over which connection.
 
-use super::history::History;
-use halloo_protocol::{CallId, DeviceId, IceServer, Presence, SessionId, UserId};
+use super::{history::History, room_access::RoomAccess};
+use halloo_protocol::{CallId, DeviceId, IceServer, Presence, RoomId, SessionId, UserId};
 use std::{
     collections::BTreeSet,
     net::IpAddr,
@@ -26,6 +26,8 @@ pub struct Identity {
     pub display_name: String,
     /// By what.
     pub kind: IdentityKind,
+    /// The rooms they may enter, if any.
+    pub rooms: Option<RoomAccess>,
 }
 
 /// What the shell knows of a `hello` whose credential is good.
@@ -50,6 +52,12 @@ pub(super) struct Session {
     pub(super) history: History,
     /// Calls that have not ended and that this device is part of or was told of.
     pub(super) calls: Vec<CallId>,
+    /// Rooms that this device is in.
+    pub(super) rooms: Vec<RoomId>,
+    /// Rooms that its credential opens.
+    pub(super) access: Option<RoomAccess>,
+    /// Until when; `None` for ever.
+    pub(super) access_until: Option<Instant>,
     /// Users whose presence changed while there was no connection: told once, on resume.
     pub(super) stale: BTreeSet<UserId>,
 }

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::call::{Departure, Endpoint};
 use halloo_protocol::{
-    CallId, CloseCode, ErrorBody, ErrorCode, Hello, ReplyBody, ReplyResult, Resume, UserId, Welcome,
+    CallId, CloseCode, ErrorBody, ErrorCode, Hello, LeaveReason, PeerReach, ReplyBody, ReplyResult, Resume, UserId,
+    Welcome,
 };
 use std::{collections::BTreeSet, net::IpAddr, time::Instant};
 
@@ -117,8 +118,10 @@ impl Hub {
             self.stats.resumes_refused += u64::from(resume.is_some());
             self.start_session(&who, &sign_in);
         }
-        self.attach(conn, &who, sign_in.address);
+        self.attach(now, conn, &who, &sign_in);
         self.greet_user(&who, &sign_in);
+        // A session that goes on has its rooms; it is told what it missed.
+        let (rooms, rests) = if resumed { Default::default() } else { self.room_snapshots(&who) };
         let Some(session) = self.sessions.get(&who) else { return };
         let known: Vec<CallId> = session.calls.clone();
         let welcome = Welcome {
@@ -129,13 +132,18 @@ impl Hub {
             display_name: sign_in.identity.display_name,
             ice_servers: sign_in.ice_servers,
             limits: self.limits(),
+            rooms,
             calls: known.iter().filter_map(|call| self.calls.get(call)?.snapshot(&who)).collect(),
         };
         self.reply_at(place, conn, id, ReplyBody::Result(ReplyResult::Welcome(welcome)));
         for text in replay.unwrap_or_default() {
             self.outputs.push_back(super::Output::Send { conn, text });
         }
+        for (room, rest) in rests {
+            self.tell_rest(&who, &room, rest);
+        }
         self.catch_up_presence(&who);
+        self.rooms_reach(now, &who, PeerReach::Back);
         for call in &known {
             self.with_call(now, call, |call, out| call.handle_back(&who, out));
         }
@@ -164,19 +172,25 @@ impl Hub {
             lost_at: None,
             history: History::default(),
             calls: Vec::new(),
+            rooms: Vec::new(),
+            access: None,
+            access_until: None,
             stale: BTreeSet::new(),
         };
         if let Some(old) = self.sessions.remove(who) {
             session.calls = old.calls;
+            session.rooms = old.rooms;
             session.conn = old.conn;
             session.lost_at = old.lost_at;
         }
         self.sessions.insert(who.clone(), session);
     }
 
-    fn attach(&mut self, conn: ConnId, who: &Endpoint, address: IpAddr) {
+    fn attach(&mut self, now: Instant, conn: ConnId, who: &Endpoint, sign_in: &SignIn) {
         let Some(session) = self.sessions.get_mut(who) else { return };
-        session.address = address;
+        session.address = sign_in.address;
+        session.access.clone_from(&sign_in.identity.rooms);
+        session.access_until = session.access.as_ref().and_then(|access| access.valid_for).map(|valid| now + valid);
         let lost_at = session.lost_at.take();
         if let Some(old) = session.conn.replace(conn) {
             self.close(old, CloseCode::Replaced, "this device has signed in on another connection");
@@ -238,6 +252,7 @@ impl Hub {
         for call in calls {
             self.with_call(now, &call, |call, out| call.handle_lost(who, out));
         }
+        self.rooms_reach(now, who, PeerReach::Lost);
     }
 
     /// The resume window is over.
@@ -263,6 +278,11 @@ impl Hub {
         for call in calls {
             self.with_call(now, &call, |call, out| call.handle_gone(who, why, out));
         }
+        let reason = match why {
+            Departure::SignedOut => LeaveReason::Left,
+            Departure::Expired => LeaveReason::Lost,
+        };
+        self.leave_rooms(now, who, reason);
         self.watches.remove(who);
         if let Some(lost_at) = self.sessions.remove(who).and_then(|session| session.lost_at) {
             self.timers.remove(&(lost_at + self.config.resume_window, Timer::Session(who.clone())));

@@ -3,12 +3,15 @@
 //! Each request gets exactly one reply; a session's events have no gap and are the same when replayed; once everybody has
 //! left, no call, session or timer is left and nobody is in a call. A failing seed is printed: keep it as a test.
 
+mod rooms;
+
 use super::*;
 use halloo_protocol::{
     Announce, AnnouncedRole, Answer, Candidate, CandidateFrom, ClientInfo, Credential, Description, DeviceId, Hello,
     Invite, MediaState, NumberedEvent, Resume, SdpKind, WatchPresence,
 };
-use std::net::IpAddr;
+use rooms::{Belief, Plane, is_deferred};
+use std::{collections::HashSet, net::IpAddr};
 
 struct Client {
     user: UserId,
@@ -18,6 +21,7 @@ struct Client {
     /// Sent to the connection and not read yet.
     unread: VecDeque<ServerMessage>,
     last_seq: u64,
+    belief: Belief,
 }
 
 struct World {
@@ -31,11 +35,16 @@ struct World {
     /// Every event by session and number.
     sent: HashMap<(SessionId, u64), Event>,
     resumes: u32,
+    plane: Plane,
+    /// Requests whose reply waits for the media plane.
+    awaited: HashSet<(ConnId, u64)>,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
-        let config = HubConfig { max_calls_per_device: 3, ..HubConfig::default() };
+        let mut config = HubConfig { max_calls_per_device: 3, ..HubConfig::default() };
+        config.rooms.limits.max_participants = 4;
+        config.rooms.max_rooms_per_device = 1;
         let mut clients = Vec::new();
         for user in ["alice", "bob", "carol"] {
             for device in ["phone", "desk"] {
@@ -46,11 +55,14 @@ impl World {
                     session: None,
                     unread: VecDeque::new(),
                     last_seq: 0,
+                    belief: Belief::default(),
                 });
             }
         }
+        let mut hub = Hub::new(config, [7; 32]);
+        hub.use_media_plane();
         Self {
-            hub: Hub::new(config, [7; 32]),
+            hub,
             now: Instant::now(),
             random: ChaCha20Rng::seed_from_u64(seed),
             clients,
@@ -59,6 +71,8 @@ impl World {
             next_call: 0,
             sent: HashMap::new(),
             resumes: 0,
+            plane: Plane::default(),
+            awaited: HashSet::new(),
         }
     }
 
@@ -73,15 +87,19 @@ impl World {
             match output {
                 Output::Send { conn, text } => {
                     let message: ServerMessage = serde_json::from_str(&text).unwrap();
-                    if let (ServerMessage::Reply(reply), Some((asker, id))) = (&message, asked) {
-                        assert_eq!((conn, reply.reply_to), (asker, id), "a reply to somebody else");
-                        replies += 1;
+                    if let ServerMessage::Reply(reply) = &message {
+                        if asked == Some((conn, reply.reply_to)) {
+                            replies += 1;
+                        } else {
+                            assert!(self.awaited.remove(&(conn, reply.reply_to)), "a reply to nothing");
+                        }
                     }
                     if let Some(client) = self.clients.iter_mut().find(|c| c.conn == Some(conn)) {
                         client.unread.push_back(message);
                     }
                 }
                 Output::Close { conn, .. } => {
+                    self.awaited.retain(|(waiting, _)| *waiting != conn);
                     if let Some(client) = self.clients.iter_mut().find(|c| c.conn == Some(conn)) {
                         // What was sent before is still read.
                         while let Some(message) = client.unread.pop_front() {
@@ -93,6 +111,7 @@ impl World {
                 }
             }
         }
+        self.take_orders();
         replies
     }
 
@@ -114,8 +133,12 @@ impl World {
             client: ClientInfo { name: "sim".into(), version: "0".into() },
             resume,
         };
-        let identity =
-            Identity { user: client.user.clone(), display_name: client.user.to_string(), kind: IdentityKind::Guest };
+        let identity = Identity {
+            user: client.user.clone(),
+            display_name: client.user.to_string(),
+            kind: IdentityKind::Guest,
+            rooms: Some(RoomAccess::everything()),
+        };
         let address = IpAddr::from([127, 0, 0, 1]);
         self.hub.handle_hello(self.now, conn, id, hello, Ok(SignIn { identity, address, ice_servers: vec![] }));
         assert_eq!(self.collect(Some((conn, id))), 1);
@@ -131,6 +154,7 @@ impl World {
         } else {
             client.last_seq = 0;
         }
+        client.belief.welcome(welcome.resumed, &welcome.rooms);
         client.session = Some((welcome.session, welcome.epoch));
     }
 
@@ -138,9 +162,18 @@ impl World {
         let Some(conn) = self.clients[n].conn else { return };
         self.next_id += 1;
         let id = self.next_id;
-        let shown = format!("{request:?}");
+        let (shown, deferred) = (format!("{request:?}"), is_deferred(&request));
+        self.clients[n].belief.ask(id, &request);
         self.hub.handle_request(self.now, conn, id, request);
-        assert_eq!(self.collect(Some((conn, id))), 1, "replies to {shown}");
+        if deferred {
+            self.awaited.insert((conn, id));
+        }
+        let replies = self.collect(Some((conn, id)));
+        if deferred && replies == 1 {
+            self.awaited.remove(&(conn, id));
+        } else {
+            assert_eq!(replies, usize::from(!deferred), "replies to {shown}");
+        }
     }
 
     fn some_call(&mut self) -> CallId {
@@ -193,6 +226,7 @@ impl World {
             3 => {
                 if let Some(conn) = self.clients[n].conn.take() {
                     self.clients[n].unread.clear();
+                    self.awaited.retain(|(waiting, _)| *waiting != conn);
                     self.hub.handle_closed(self.now, conn);
                     self.collect(None);
                 }
@@ -217,6 +251,11 @@ impl World {
                     read(client, message, &mut self.sent);
                 }
             }
+            10..13 => self.media_step(),
+            13..16 => {
+                let request = self.some_room_request();
+                self.ask(n, request);
+            }
             _ => {
                 let request = self.some_request();
                 self.ask(n, request);
@@ -238,6 +277,7 @@ impl World {
 
     /// What holds at any time.
     fn check(&self) {
+        self.check_rooms();
         for (who, session) in &self.hub.sessions {
             assert!(self.hub.users[&who.user].devices.contains(&who.device));
             assert_eq!(session.conn.is_none(), session.lost_at.is_some());
@@ -254,7 +294,8 @@ impl World {
         }
         for (id, user) in &self.hub.users {
             let engaged = self.hub.sessions.iter().any(|(who, session)| {
-                who.user == *id && session.calls.iter().any(|call| self.hub.calls[call].engages(who))
+                let called = session.calls.iter().any(|call| self.hub.calls[call].engages(who));
+                who.user == *id && (called || !session.rooms.is_empty())
             });
             assert_eq!(user.in_call, engaged, "presence of {id:?}");
         }
@@ -264,11 +305,13 @@ impl World {
     fn end(&mut self) {
         for n in 0..self.clients.len() {
             if let Some(conn) = self.clients[n].conn.take() {
+                self.awaited.retain(|(waiting, _)| *waiting != conn);
                 self.hub.handle_closed(self.now, conn);
                 self.collect(None);
             }
         }
         self.advance(Duration::from_secs(600));
+        self.end_media();
         self.check();
         assert!(self.hub.sessions.is_empty() && self.hub.connections.is_empty());
         assert!(self.hub.calls.is_empty(), "{:?}", self.hub.calls);
@@ -278,6 +321,7 @@ impl World {
 }
 
 fn read(client: &mut Client, message: ServerMessage, sent: &mut HashMap<(SessionId, u64), Event>) {
+    client.belief.read(&message);
     let ServerMessage::Event(NumberedEvent { seq, event }) = message else { return };
     assert_eq!(seq, client.last_seq + 1, "a gap before {event:?}");
     client.last_seq = seq;
@@ -297,15 +341,18 @@ fn run(seed: u64, steps: usize) -> World {
 
 #[test]
 fn random_clients_leave_nothing_behind() {
-    let (mut resumes, mut ended, mut reasons) = (0, 0, BTreeSet::new());
-    for seed in 0..150 {
+    let (mut resumes, mut ended, mut joins, mut late, mut reasons) = (0, 0, 0, 0, BTreeSet::new());
+    for seed in 0..300 {
         let outcome = std::panic::catch_unwind(|| run(seed, 600));
         let Ok(world) = outcome else { panic!("seed {seed} fails") };
         resumes += world.resumes;
+        joins += world.plane.joins;
+        late += world.plane.late;
         ended += world.hub.stats.ended.values().sum::<u64>();
         reasons.extend(world.hub.stats.ended.keys().copied());
     }
-    assert!(resumes > 500 && ended > 2_000, "too little happened: {resumes} resumes, {ended} calls");
+    assert!(resumes > 500 && ended > 1_000, "too little happened: {resumes} resumes, {ended} calls");
+    assert!(joins > 2_000 && late > 100, "too little happened: {joins} joins, {late} of them too late");
     for reason in ["hung_up", "declined", "busy", "cancelled", "no_answer", "peer_lost"] {
         assert!(reasons.contains(reason), "no call ended as {reason}: {reasons:?}");
     }
@@ -348,7 +395,7 @@ mod any_text {
                 let open = hub.connections.contains_key(&conn);
                 hub.handle_text(now, conn, &text, |_| {
                     let user = UserId::new("alice").unwrap();
-                    let identity = Identity { user, display_name: "A".into(), kind: IdentityKind::Guest };
+                    let identity = Identity { user, display_name: "A".into(), kind: IdentityKind::Guest, rooms: None };
                     Ok(SignIn { identity, address: IpAddr::from([127, 0, 0, 1]), ice_servers: vec![] })
                 });
                 let mut replies = 0;

@@ -10,6 +10,7 @@ fn grant() -> Grant {
         audience: Some("calls".to_owned()),
         issued_at: NOW,
         ttl: Duration::from_secs(3_600),
+        room: None,
     }
 }
 
@@ -31,7 +32,12 @@ fn refusal(verifier: &Verifier, now: u64, token: &str) -> (ErrorCode, String) {
 fn what_was_minted_is_taken_with_either_algorithm() {
     let (sign, check) = hs(None);
     let token = mint(&sign, &grant()).unwrap();
-    let alice = Verified { user: UserId::new("alice").unwrap(), display_name: "Alice A.".to_owned() };
+    let alice = Verified {
+        user: UserId::new("alice").unwrap(),
+        display_name: "Alice A.".to_owned(),
+        until: NOW + 3_605,
+        room: None,
+    };
     assert_eq!(verifier(vec![check]).verify(NOW, &token), Ok(alice.clone()));
 
     let pair = new_ed25519().unwrap();
@@ -141,4 +147,34 @@ fn odd_tokens_are_refused_in_words() {
 #[test]
 fn a_short_secret_is_refused() {
     assert_eq!(VerifyingKey::hs256(None, b"short").unwrap_err(), KeyError::ShortSecret(5));
+}
+
+#[test]
+fn room_grants_survive_minting_and_absent_ones_have_their_defaults() {
+    use halloo_protocol::{RoomGrants, RoomId, SourceKind};
+    let (sign, check) = hs(None);
+    let check = verifier(vec![check]);
+    let named = |names: &[&str]| RoomScope::Named(names.iter().map(|name| RoomId::new(*name).unwrap()).collect());
+    for (rooms, publish, subscribe, moderate) in [
+        (RoomScope::Every, SourceKind::ALL.to_vec(), true, true),
+        (named(&["standup"]), vec![SourceKind::Microphone], false, false),
+        (named(&["a", "b"]), vec![], true, false),
+    ] {
+        let room = RoomGrant { rooms, grants: RoomGrants { publish, subscribe, moderate } };
+        let token = mint(&sign, &Grant { room: Some(room.clone()), ..grant() }).unwrap();
+        assert_eq!(check.verify(NOW, &token).unwrap().room, Some(room));
+    }
+    let claims = |room: serde_json::Value| {
+        let claims = serde_json::json!({"sub": "alice", "aud": "calls", "exp": NOW + 60, "room": room});
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &sign.key).unwrap();
+        check.verify(NOW, &token)
+    };
+    let all = RoomGrants { publish: SourceKind::ALL.to_vec(), subscribe: true, moderate: false };
+    let standup = RoomGrant { rooms: named(&["standup"]), grants: all.clone() };
+    assert_eq!(claims(serde_json::json!({"name": "standup"})).unwrap().room, Some(standup.clone()));
+    assert_eq!(claims(serde_json::json!({"name": ["standup"], "publish": true})).unwrap().room, Some(standup));
+    let silent = claims(serde_json::json!({"name": "*", "publish": false})).unwrap().room.unwrap();
+    assert_eq!((silent.rooms, silent.grants.publish), (RoomScope::Every, vec![]));
+    assert_eq!(claims(serde_json::json!({"name": "a b"})).unwrap_err().code, ErrorCode::TokenInvalid);
+    assert_eq!(claims(serde_json::json!({"publish": true})).unwrap_err().code, ErrorCode::TokenInvalid);
 }

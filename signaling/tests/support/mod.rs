@@ -8,10 +8,10 @@ use halloo_protocol::{
     Request, Resume, SUBPROTOCOL, ServerMessage, UserId, Welcome,
 };
 use halloo_signaling::{
-    Authenticator, ConnectionLimits, GuestPolicy, HubConfig, OriginPolicy, Server, ServerConfig,
+    Authenticator, ConnectionLimits, GuestPolicy, HubConfig, MediaPlane, OriginPolicy, Server, ServerConfig,
     token::{Verifier, VerifyingKey},
 };
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::oneshot,
@@ -54,10 +54,22 @@ impl Running {
     }
 
     pub(crate) async fn start_on(addr: SocketAddr, config: ServerConfig) -> Self {
+        Self::start_whole(addr, config, None).await
+    }
+
+    pub(crate) async fn start_with(config: ServerConfig, media: Option<Arc<dyn MediaPlane>>) -> Self {
+        Self::start_whole("127.0.0.1:0".parse().unwrap(), config, media).await
+    }
+
+    async fn start_whole(addr: SocketAddr, config: ServerConfig, media: Option<Arc<dyn MediaPlane>>) -> Self {
         let listener = TcpListener::bind(addr).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (shutdown, rx) = oneshot::channel();
         let server = Server::new(config).unwrap();
+        let server = match media {
+            Some(plane) => server.with_media(plane),
+            None => server,
+        };
         let task = tokio::spawn(server.serve(listener, None, axum::Router::new(), async {
             let _ = rx.await;
         }));

@@ -31,6 +31,14 @@ export function assertHeard({ samples, rate }, clip, other, clipRate = 48_000) {
   return { right: right.median, wrong: wrong.median };
 }
 
+/** Fails unless one of the recordings is the clip: in a room each voice has a slot of its own. Says which. */
+export function assertHeardInRoom(sounds, clip, other) {
+  const medians = sounds.map(({ samples, rate }) => (samples.length > 0 ? heard(clip, 48_000, samples, rate).median : 0));
+  const best = medians.indexOf(Math.max(...medians));
+  assert.ok(best >= 0, 'nothing was recorded');
+  return { slot: best, ...assertHeard(sounds[best], clip, other) };
+}
+
 /** Fails unless there was (next to) no sound. */
 export function assertSilent({ samples }) {
   const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length;

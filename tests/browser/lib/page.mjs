@@ -36,28 +36,57 @@ export async function connect(caller, callee, calleeName, media = {}) {
   await Promise.all([inCall(caller), inCall(callee)]);
 }
 
+/** To the door of a room, from the list of people, and in. */
+export async function joinRoom(page, room) {
+  await page.getByLabel('Room name').fill(room);
+  await page.getByRole('button', { name: 'Open room' }).click();
+  await passDoor(page, room);
+}
+
+/** Through the door of a room. */
+export async function passDoor(page, room) {
+  await page.getByRole('button', { name: `Join ${room}`, exact: true }).click();
+  await page.getByRole('main', { name: `Room ${room}` }).waitFor();
+}
+
+/** Somebody's tile in a room, or that of their screen. */
+export function tile(page, name) {
+  return page.locator('.tile').filter({ has: page.locator('.tile-label').getByText(name, { exact: true }) });
+}
+
+/** Waits until their picture is there, and says which element shows it. */
+export async function pictureOf(page, name) {
+  const source = await tile(page, name).getAttribute('data-source');
+  const selector = `[data-source="${source}"] video.tile-picture:not(.tile-hidden)`;
+  await page.locator(selector).waitFor();
+  return selector;
+}
+
 /**
- * What the page plays and shows of the other side, for `ms`: the sound as samples, and for every presented picture its
- * luma strip (the top eighth) as read from a canvas.
+ * What the page plays and shows of the other side, for `ms`: the sound of each element as samples, the first one's also as
+ * `samples`, and for every picture that `picture` presents its luma strip (the top eighth) as read from a canvas.
  */
-export async function observe(page, ms) {
-  const taken = await page.evaluate(async (ms) => {
-    const audio = document.querySelector('audio');
-    const video = document.querySelector('video.remote-picture');
-    const chunks = [];
-    // A worklet's module would have to come from the server: its policy allows no other scripts.
-    const processor = new MediaStreamTrackProcessor({ track: audio.srcObject.getAudioTracks()[0].clone(), maxBufferSize: 200 });
-    const reader = processor.readable.getReader();
-    const recording = (async () => {
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done) return;
-        const chunk = new Float32Array(value.numberOfFrames);
-        value.copyTo(chunk, { planeIndex: 0, format: 'f32-planar' });
-        chunks.push({ rate: value.sampleRate, samples: chunk });
-        value.close();
-      }
-    })();
+export async function observe(page, ms, { picture = 'video.remote-picture' } = {}) {
+  const taken = await page.evaluate(async ({ ms, picture }) => {
+    const video = document.querySelector(picture);
+    const playing = [...document.querySelectorAll('audio')].filter((audio) => audio.srcObject?.getAudioTracks().length > 0);
+    const recordings = playing.map((audio) => {
+      const chunks = [];
+      // A worklet's module would have to come from the server: its policy allows no other scripts.
+      const track = audio.srcObject.getAudioTracks()[0].clone();
+      const reader = new MediaStreamTrackProcessor({ track, maxBufferSize: 200 }).readable.getReader();
+      const read = async () => {
+        for (;;) {
+          const { done, value } = await reader.read();
+          if (done) return;
+          const chunk = new Float32Array(value.numberOfFrames);
+          value.copyTo(chunk, { planeIndex: 0, format: 'f32-planar' });
+          chunks.push({ rate: value.sampleRate, samples: chunk });
+          value.close();
+        }
+      };
+      return { chunks, reader, over: read() };
+    });
 
     const canvas = document.createElement('canvas');
     const pictures = [];
@@ -94,21 +123,29 @@ export async function observe(page, ms) {
     video?.requestVideoFrameCallback(look);
     await new Promise((resolve) => setTimeout(resolve, ms));
     over = true;
-    await reader.cancel();
-    await recording;
-    // As base64 of 16-bit samples: an array of numbers would take long to cross.
-    const samples = new Int16Array(chunks.reduce((sum, chunk) => sum + chunk.samples.length, 0));
-    let at = 0;
-    for (const chunk of chunks) {
-      for (const sample of chunk.samples) samples[at++] = Math.max(-1, Math.min(1, sample)) * 32767;
+    for (const { reader, over } of recordings) {
+      await reader.cancel();
+      await over;
     }
-    const bytes = new Uint8Array(samples.buffer);
-    let text = '';
-    for (let i = 0; i < bytes.length; i += 32_768) text += String.fromCharCode(...bytes.subarray(i, i + 32_768));
-    return { sound: btoa(text), rate: chunks[0]?.rate ?? 48_000, pictures };
-  }, ms);
-  const bytes = Buffer.from(taken.sound, 'base64');
-  const samples = new Float32Array(bytes.length / 2);
-  for (let i = 0; i < samples.length; i++) samples[i] = bytes.readInt16LE(i * 2) / 32768;
-  return { samples, rate: taken.rate, pictures: taken.pictures };
+    // As base64 of 16-bit samples: an array of numbers would take long to cross.
+    const sounds = recordings.map(({ chunks }) => {
+      const samples = new Int16Array(chunks.reduce((sum, chunk) => sum + chunk.samples.length, 0));
+      let at = 0;
+      for (const chunk of chunks) {
+        for (const sample of chunk.samples) samples[at++] = Math.max(-1, Math.min(1, sample)) * 32767;
+      }
+      const bytes = new Uint8Array(samples.buffer);
+      let text = '';
+      for (let i = 0; i < bytes.length; i += 32_768) text += String.fromCharCode(...bytes.subarray(i, i + 32_768));
+      return { text: btoa(text), rate: chunks[0]?.rate ?? 48_000 };
+    });
+    return { sounds, pictures };
+  }, { ms, picture });
+  const sounds = taken.sounds.map(({ text, rate }) => {
+    const bytes = Buffer.from(text, 'base64');
+    const samples = new Float32Array(bytes.length / 2);
+    for (let i = 0; i < samples.length; i++) samples[i] = bytes.readInt16LE(i * 2) / 32768;
+    return { samples, rate };
+  });
+  return { ...sounds[0], sounds, pictures: taken.pictures };
 }

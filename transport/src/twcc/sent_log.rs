@@ -12,6 +12,8 @@ const REORDER_WINDOW: Duration = Duration::from_millis(80);
 /// Bounds of the log.
 const MAX_PACKETS: usize = 16_384;
 const MAX_AGE: Duration = Duration::from_secs(10);
+/// A packet whose fate is final is kept for so long behind the newest that arrived, in case it arrived after all.
+const FINAL_AGE: Duration = Duration::from_secs(1);
 
 /// Names a probe cluster.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -123,6 +125,7 @@ impl SentLog {
             }
         }
         self.settle(&mut results);
+        self.forget();
         results.sort_by_key(|r| r.seq);
         results
     }
@@ -155,6 +158,15 @@ impl SentLog {
             if all_final {
                 self.settled = first + index as u64;
             }
+        }
+    }
+
+    /// Forgets what no feedback will change any more: what is kept is written and read for every packet.
+    fn forget(&mut self) {
+        while self.first() < self.settled
+            && self.packets.front().is_some_and(|(p, _)| p.sent_at + FINAL_AGE < self.newest_arrived_sent_at)
+        {
+            self.packets.pop_front();
         }
     }
 
@@ -227,6 +239,20 @@ mod tests {
         let a = log.on_feedback(&Arrivals { base: 65_530, ticks: vec![Some(near_wrap)] });
         let b = log.on_feedback(&Arrivals { base: 65_531, ticks: vec![Some(8)] });
         assert_eq!(b[0].arrived_micros.unwrap() - a[0].arrived_micros.unwrap(), 16 * 250);
+    }
+
+    #[test]
+    fn a_packet_whose_fate_is_final_is_forgotten_and_one_that_waits_is_not() {
+        let mut log = log_of(500);
+        let told =
+            |from: u16, count: usize| Arrivals { base: 65_530u16.wrapping_add(from), ticks: vec![Some(0); count] };
+        log.on_feedback(&told(0, 100));
+        log.on_feedback(&told(101, 399));
+        assert_eq!(log.packets.len(), 400, "all but those before the one without feedback");
+        assert_eq!(fates(&log.on_feedback(&told(100, 1))), [(100, true)]);
+        assert_eq!(log.packets.len(), 101, "a second of packets");
+        log.on_sent(packet(5_000));
+        assert_eq!(fates(&log.on_feedback(&told(500, 1))), [(500, true)]);
     }
 
     #[test]

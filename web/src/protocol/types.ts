@@ -53,6 +53,32 @@ export type Request =
     }
   | (Announce & {
       type: 'announce';
+    })
+  | (JoinRoom & {
+      type: 'join_room';
+    })
+  | {
+      room: RoomId;
+      type: 'leave_room';
+    }
+  | {
+      room: RoomId;
+      /**
+       * The SDP offer; sections may only be added.
+       */
+      sdp: string;
+      type: 'room_offer';
+    }
+  | (Subscribe & {
+      type: 'subscribe';
+    })
+  | {
+      media: RoomMedia;
+      room: RoomId;
+      type: 'room_media';
+    }
+  | (Moderate & {
+      type: 'moderate';
     });
 /**
  * How a user proves who they are.
@@ -115,6 +141,53 @@ export type SdpKind = 'offer' | 'answer';
  */
 export type AnnouncedRole = 'caller' | 'callee';
 /**
+ * Whether a source is there.
+ */
+export type SourceState = 'off' | 'muted' | 'on';
+/**
+ * a room name
+ */
+export type RoomId = string;
+/**
+ * A source that a participant can publish.
+ */
+export type SourceKind = 'microphone' | 'camera' | 'screen';
+/**
+ * A participant of one room, by number: below 2^30, never 0, and never given to two within the life of a room.
+ */
+export type ParticipantId = number;
+/**
+ * An act of moderation.
+ */
+export type Moderation =
+  | {
+      source: SourceOf;
+      type: 'mute';
+    }
+  | {
+      participant: ParticipantId;
+      type: 'remove';
+    }
+  | {
+      /**
+       * Whether it is locked now.
+       */
+      locked: boolean;
+      type: 'lock';
+    }
+  | {
+      participant: ParticipantId;
+      role: Role;
+      type: 'set_role';
+    }
+  | {
+      type: 'close';
+    };
+/**
+ * Takes part, or also keeps order.
+ */
+export type Role = 'participant' | 'moderator';
+/**
  * What the server sends. The three forms differ by their keys: `reply_to`, or `seq`.
  */
 export type ServerMessage = Reply | NumberedEvent;
@@ -145,11 +218,25 @@ export type ReplyResult =
        * One entry a user.
        */
       users: Presence[];
+    }
+  | (RoomJoined & {
+      type: 'room_joined';
+    })
+  | {
+      /**
+       * The SDP answer.
+       */
+      sdp: string;
+      type: 'room_answer';
     };
 /**
  * How far a call got.
  */
 export type SnapshotState = 'ringing' | 'active';
+/**
+ * Whether the server can reach the other side's device at the moment. Media may go on without it.
+ */
+export type PeerReach = 'lost' | 'back';
 /**
  * What went wrong. Codes are stable: a client may act on them. New ones may be added; treat an unknown one as `internal`.
  */
@@ -175,6 +262,14 @@ export type ErrorCode =
   | 'call_exists'
   | 'glare'
   | 'too_many_calls'
+  | 'room_unknown'
+  | 'room_not_granted'
+  | 'grant_missing'
+  | 'room_full'
+  | 'room_locked'
+  | 'participant_unknown'
+  | 'offer_refused'
+  | 'media_unavailable'
   | 'shutting_down'
   | 'internal';
 /**
@@ -222,12 +317,61 @@ export type Event =
       type: 'going_away';
     }
   | {
+      participant: Participant;
+      room: RoomId;
+      type: 'participant_joined';
+    }
+  | {
+      participant: ParticipantId;
+      reason: LeaveReason;
+      room: RoomId;
+      type: 'participant_left';
+    }
+  | {
+      participant: Participant;
+      room: RoomId;
+      type: 'participant_changed';
+    }
+  | {
+      room: RoomId;
+      state: RoomState;
+      type: 'room_changed';
+    }
+  | {
+      reason: LeaveReason;
+      room: RoomId;
+      type: 'room_left';
+    }
+  | {
+      room: RoomId;
+      type: 'rejoin_room';
+    }
+  | (SlotsChanged & {
+      type: 'slots_changed';
+    })
+  | {
+      /**
+       * Who; absent where nobody does.
+       */
+      participant?: ParticipantId | null;
+      room: RoomId;
+      type: 'dominant_speaker';
+    }
+  | (LayersWanted & {
+      type: 'layers_wanted';
+    })
+  | {
+      kind: SourceKind;
+      room: RoomId;
+      type: 'publishing_policed';
+    }
+  | {
       type: 'unknown';
     };
 /**
- * Whether the server can reach the other side's device at the moment. Media may go on without it.
+ * Why somebody is no longer in a room. Unknown reasons read as `left`.
  */
-export type PeerReach = 'lost' | 'back';
+export type LeaveReason = 'removed' | 'closed' | 'lost' | 'rejoined' | 'left';
 
 /**
  * Everything on the wire, as one schema (draft 2020-12): `client` and `server` are the messages of each side.
@@ -373,6 +517,88 @@ export interface Announce {
   role: AnnouncedRole;
 }
 /**
+ * Enters a room, which exists from the first who enters until the last has left. Replied to with `room_joined`.
+ *
+ * Asked again by a device that is in the room already, it replaces that device's media: after `rejoin_room`, or a reload.
+ */
+export interface JoinRoom {
+  media: RoomMedia;
+  room: RoomId;
+  /**
+   * The SDP offer for the forwarding unit: what one sends, and the receive slots.
+   */
+  sdp: string;
+  /**
+   * A token that grants this room, where the one of `hello` does not. Of the same user.
+   */
+  token?: string | null;
+}
+/**
+ * What a participant publishes at the moment.
+ */
+export interface RoomMedia {
+  camera: SourceState;
+  microphone: SourceState;
+  screen: SourceState;
+}
+/**
+ * What one shows, so that the forwarding unit sends it; replaces what one said before. Replied to with `ok`.
+ *
+ * Until it is asked for the first time, every video slot follows the dominant speaker.
+ */
+export interface Subscribe {
+  /**
+   * The size of the tiles that follow the dominant speaker, for the slots that `show` leaves over; absent where there are
+   * none.
+   */
+  others?: TileSize | null;
+  room: RoomId;
+  /**
+   * The pictures shown, the most important first; at most 32.
+   *
+   * @maxItems 32
+   */
+  show: Shown[];
+}
+/**
+ * Pixels on the screen.
+ */
+export interface TileSize {
+  /**
+   * Down.
+   */
+  height: number;
+  /**
+   * Across.
+   */
+  width: number;
+}
+/**
+ * A picture that is shown.
+ */
+export interface Shown {
+  /**
+   * Whether it goes before others when bandwidth is short.
+   */
+  pinned?: boolean;
+  size: TileSize;
+  source: SourceOf;
+}
+/**
+ * A source of a participant.
+ */
+export interface SourceOf {
+  kind: SourceKind;
+  participant: ParticipantId;
+}
+/**
+ * What a moderator does. Replied to with `ok`.
+ */
+export interface Moderate {
+  action: Moderation;
+  room: RoomId;
+}
+/**
  * The reply to [`Hello`].
  */
 export interface Welcome {
@@ -395,6 +621,11 @@ export interface Welcome {
    * the server knows, and a client in a call that is not among them announces it.
    */
   resumed: boolean;
+  /**
+   * Rooms this device is in, with `resumed` false; media may well have gone on. A room that a client does not want any
+   * more it leaves; one that is missing here it joins again.
+   */
+  rooms?: RoomSnapshot[];
   session: SessionId;
   user: UserId;
 }
@@ -451,6 +682,82 @@ export interface Limits {
   ring_timeout_ms: number;
 }
 /**
+ * A room as it is.
+ */
+export interface RoomSnapshot {
+  /**
+   * Who speaks.
+   */
+  dominant_speaker?: ParticipantId | null;
+  grants: RoomGrants;
+  /**
+   * Everybody who is there, oneself included, in the order in which they came.
+   */
+  participants: Participant[];
+  room: RoomId;
+  state: RoomState;
+  you: ParticipantId;
+}
+/**
+ * What one may do in a room, as one's token or the server says.
+ */
+export interface RoomGrants {
+  /**
+   * Whether one may moderate.
+   */
+  moderate: boolean;
+  /**
+   * The sources one may publish.
+   */
+  publish: SourceKind[];
+  /**
+   * Whether one may receive.
+   */
+  subscribe: boolean;
+}
+/**
+ * Somebody in a room.
+ */
+export interface Participant {
+  device: DeviceId;
+  /**
+   * What to show.
+   */
+  display_name: string;
+  media: RoomMedia;
+  participant: ParticipantId;
+  reach: PeerReach;
+  role: Role;
+  user: UserId;
+}
+/**
+ * What holds for all in a room.
+ */
+export interface RoomState {
+  limits: RoomLimits;
+  /**
+   * Whether nobody new may enter.
+   */
+  locked: boolean;
+}
+/**
+ * Limits in force in a room.
+ */
+export interface RoomLimits {
+  /**
+   * The tallest picture to send, in pixels.
+   */
+  max_height: number;
+  /**
+   * Participants at a time.
+   */
+  max_participants: number;
+  /**
+   * What one participant may publish, all sources together, in kbit/s.
+   */
+  max_publish_kbps: number;
+}
+/**
  * Whether a user can be called.
  */
 export interface Presence {
@@ -467,6 +774,16 @@ export interface Presence {
    */
   online: boolean;
   user: UserId;
+}
+/**
+ * The reply to [`JoinRoom`].
+ */
+export interface RoomJoined {
+  /**
+   * The forwarding unit's SDP answer.
+   */
+  sdp: string;
+  snapshot: RoomSnapshot;
 }
 /**
  * An error as replies carry it.
@@ -540,4 +857,42 @@ export interface Answered {
 export interface Ended {
   call: CallId;
   reason: EndReason;
+}
+/**
+ * Event: some slots show something else now. For layout; what a packet belongs to is told by its CSRC.
+ */
+export interface SlotsChanged {
+  room: RoomId;
+  /**
+   * The slots that changed.
+   */
+  slots: SlotShows[];
+}
+/**
+ * What a slot shows.
+ */
+export interface SlotShows {
+  /**
+   * The slot: the mid of its media section.
+   */
+  mid: string;
+  /**
+   * What it shows; absent where nothing.
+   */
+  source?: SourceOf | null;
+}
+/**
+ * Event, to a publisher: which part of its source somebody receives. What lies above need not be sent.
+ */
+export interface LayersWanted {
+  /**
+   * How many encodings, from the smallest; 0 where nobody receives it.
+   */
+  encodings: number;
+  kind: SourceKind;
+  room: RoomId;
+  /**
+   * How many spatial layers of the largest of these.
+   */
+  spatial: number;
 }

@@ -6,9 +6,10 @@ import { quality } from '../call/stats';
 import { clock, qualityWords } from '../words';
 import { Avatar, hue } from './Avatar';
 import { RoundButton } from './Button';
+import { Banner, FullscreenButton, MediaButtons, UnblockSound } from './controls';
 import { useLevel, useNow, useShortcuts } from './hooks';
 import { Icon } from './Icon';
-import { Picture, Sound } from './Picture';
+import { Picture, Sound, useFreshPicture } from './Picture';
 import { SelfView } from './SelfView';
 import { SettingsPanel } from './Settings';
 import { StatisticsPanel } from './Statistics';
@@ -22,27 +23,15 @@ export function InCall({ app, call }: { app: App; call: Active }) {
   const [panel, setPanel] = useState<Panel>(null);
   const [blocked, setBlocked] = useState(false);
   const stage = useRef<HTMLElement>(null);
-  const fullscreen = useFullscreen(stage);
   const { media, calls } = app;
   const remote = calls.remote.value;
-  const [picture, setPicture] = useState(false);
+  const video = useRef<HTMLVideoElement>(null);
+  const picture = useFreshPicture(video, remote, call.peerMedia.video !== 'off' && call.connectedAt !== null);
   const awake = useAwake(stage, picture && panel === null);
 
-  const toggleMute = () => {
-    media.setMuted(!media.state.value.audio_muted);
-    app.announcement.value = media.muted.value ? 'Microphone off' : 'Microphone on';
-  };
-  const toggleCamera = () => {
-    const on = media.video.value === null;
-    app.announcement.value = on ? 'Camera on' : 'Camera off';
-    void media.setCamera(on);
-  };
   const toggle = (which: Panel) => setPanel(panel === which ? null : which);
   const hangUp = () => calls.hangUp();
   useShortcuts([
-    { key: 'm', run: toggleMute },
-    { key: 'v', run: toggleCamera },
-    { key: 'f', run: fullscreen.toggle },
     { key: 's', run: () => toggle('settings') },
     { key: 'i', run: () => toggle('statistics') },
     { key: 'ctrl+h', run: hangUp },
@@ -51,8 +40,6 @@ export function InCall({ app, call }: { app: App; call: Active }) {
     stage.current?.focus();
   }, []);
 
-  const muted = media.state.value.audio_muted;
-  const camera = media.video.value !== null;
   return (
     <main
       ref={stage}
@@ -67,9 +54,8 @@ export function InCall({ app, call }: { app: App; call: Active }) {
           <Picture
             stream={remote}
             label={`${call.peer.name}’s picture`}
-            class="remote-picture"
-            on={call.peerMedia.video !== 'off' && call.connectedAt !== null}
-            onShown={setPicture}
+            class={picture ? 'remote-picture' : 'remote-picture picture-hidden'}
+            videoRef={video}
           />
         </>
       )}
@@ -89,40 +75,15 @@ export function InCall({ app, call }: { app: App; call: Active }) {
         <QualityButton app={app} open={panel === 'statistics'} onClick={() => toggle('statistics')} />
       </header>
 
-      <Banner app={app} call={call} />
+      <Banner words={bannerWords(app, call)} />
       <SelfView app={app} />
 
       {panel === 'settings' && <SettingsPanel app={app} onClose={() => setPanel(null)} />}
       {panel === 'statistics' && <StatisticsPanel app={app} onClose={() => setPanel(null)} />}
-      {blocked && (
-        <button
-          type="button"
-          class="unblock"
-          onClick={() => {
-            for (const each of document.querySelectorAll('audio')) void each.play();
-            setBlocked(false);
-          }}
-        >
-          <Icon name="speaker" size={20} />
-          Turn the sound on
-        </button>
-      )}
+      {blocked && <UnblockSound onDone={() => setBlocked(false)} />}
 
       <div class="controls" role="toolbar" aria-label="Call controls">
-        <RoundButton
-          icon={muted ? 'microphoneOff' : 'microphone'}
-          label={muted ? 'Unmute' : 'Mute'}
-          shortcut="M"
-          pressed={muted}
-          onClick={toggleMute}
-        />
-        <RoundButton
-          icon={camera ? 'camera' : 'cameraOff'}
-          label={camera ? 'Turn camera off' : 'Turn camera on'}
-          shortcut="V"
-          pressed={!camera}
-          onClick={toggleCamera}
-        />
+        <MediaButtons app={app} />
         <RoundButton
           icon="settings"
           label="Devices"
@@ -130,14 +91,7 @@ export function InCall({ app, call }: { app: App; call: Active }) {
           expanded={panel === 'settings'}
           onClick={() => toggle('settings')}
         />
-        {fullscreen.possible && (
-          <RoundButton
-            icon={fullscreen.on ? 'fullscreenOff' : 'fullscreen'}
-            label={fullscreen.on ? 'Leave full screen' : 'Full screen'}
-            shortcut="F"
-            onClick={fullscreen.toggle}
-          />
-        )}
+        <FullscreenButton element={stage} />
         <RoundButton icon="hangUp" label="Hang up" shortcut="Ctrl+H" tone="stop" onClick={hangUp} />
       </div>
     </main>
@@ -201,43 +155,12 @@ function QualityButton({ app, open, onClick }: { app: App; open: boolean; onClic
   );
 }
 
-function Banner({ app, call }: { app: App; call: Active }) {
-  const words = bannerWords(app, call);
-  return (
-    <div class="banner-place" role="status" aria-live="polite">
-      {words !== null && (
-        <p class="banner">
-          <span class="spinner" aria-hidden="true" />
-          {words}
-        </p>
-      )}
-    </div>
-  );
-}
-
 function bannerWords(app: App, call: Active): string | null {
   if (call.link === 'interrupted') {
     return call.peerReach === 'lost' ? `${call.peer.name} lost the connection…` : 'Reconnecting the call…';
   }
   if (app.connection.value.kind === 'reconnecting') return 'The server cannot be reached; the call goes on.';
   return null;
-}
-
-function useFullscreen(element: { readonly current: HTMLElement | null }) {
-  const [on, setOn] = useState(document.fullscreenElement !== null);
-  useEffect(() => {
-    const changed = () => setOn(document.fullscreenElement !== null);
-    document.addEventListener('fullscreenchange', changed);
-    return () => {
-      document.removeEventListener('fullscreenchange', changed);
-      if (document.fullscreenElement !== null) void document.exitFullscreen();
-    };
-  }, []);
-  const toggle = () => {
-    if (document.fullscreenElement !== null) void document.exitFullscreen();
-    else void element.current?.requestFullscreen?.().catch(() => {});
-  };
-  return { on, toggle, possible: document.fullscreenEnabled };
 }
 
 /** Whether the controls are shown: always but after a while of stillness in front of a picture. */

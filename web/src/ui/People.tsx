@@ -3,8 +3,10 @@ import type { App } from '../app';
 import type { Presence } from '../protocol/types';
 import { Avatar } from './Avatar';
 import { Button } from './Button';
+import { useCopy } from './controls';
 import { useShortcuts } from './hooks';
 import { Icon } from './Icon';
+import { OpenRoom } from './OpenRoom';
 import { SettingsPanel } from './Settings';
 
 /** From this many on a search field is worth its place. */
@@ -79,6 +81,7 @@ export function People({ app }: { app: App }) {
             ))}
           </ul>
         )}
+        <OpenRoom app={app} />
       </main>
     </div>
   );
@@ -120,16 +123,8 @@ function Person({ app, person }: { app: App; person: Presence }) {
 }
 
 function Nobody() {
-  const [copied, setCopied] = useState(false);
   const address = location.origin + location.pathname;
-  const copy = () =>
-    navigator.clipboard?.writeText(address).then(
-      () => {
-        setCopied(true);
-        setTimeout(() => setCopied(false), 2_000);
-      },
-      () => {},
-    );
+  const { copied, copy } = useCopy(address);
   return (
     <div class="nobody">
       <span class="nobody-art" aria-hidden="true">

@@ -1,22 +1,27 @@
+import type { RefObject } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 
 /** Cropping up to this share of a picture to fill the screen is better than bars around it. */
 const MAY_CROP = 0.2;
 
 /** Fills the element where little is lost by it, else shows the whole picture. */
-function fitPicture(video: HTMLVideoElement): void {
+function fitPicture(video: HTMLVideoElement, mayCrop: number): void {
   const { videoWidth, videoHeight, clientWidth, clientHeight } = video;
   if (videoWidth === 0 || clientHeight === 0) return;
   const ratio = videoWidth / videoHeight / (clientWidth / clientHeight);
   const lost = 1 - Math.min(ratio, 1 / ratio);
-  video.style.setProperty('--fit', lost <= MAY_CROP ? 'cover' : 'contain');
+  video.style.setProperty('--fit', lost <= mayCrop ? 'cover' : 'contain');
 }
 
 /**
- * Whether a picture that was received since `on` became true is there. A video element keeps its last picture, which
- * would otherwise flash up when a camera comes back.
+ * Whether a picture of `stream` that was received since `on` became true is there. A video element keeps its last picture,
+ * which would otherwise flash up when a camera comes back.
  */
-function useFreshPicture(element: { readonly current: HTMLVideoElement | null }, on: boolean): boolean {
+export function useFreshPicture(
+  element: RefObject<HTMLVideoElement | null>,
+  stream: MediaStream | null,
+  on: boolean,
+): boolean {
   const [fresh, setFresh] = useState(false);
   useEffect(() => {
     setFresh(false);
@@ -33,35 +38,30 @@ function useFreshPicture(element: { readonly current: HTMLVideoElement | null },
     };
     let request = video.requestVideoFrameCallback(look);
     return () => video.cancelVideoFrameCallback(request);
-  }, [on]);
+  }, [stream, on]);
   return on && fresh;
 }
 
-/** A stream's picture while it is `on`. Its sound, where it has any, is played by {@link Sound}. */
-export function Picture({
-  stream,
-  label,
-  class: className,
-  on = true,
-  onShown,
-}: {
+/** A stream's picture. Its sound, where it has any, is played by {@link Sound}. */
+export function Picture(props: {
   stream: MediaStream;
   label: string;
   class: string;
-  on?: boolean;
-  /** Told when there is something to see, and when there no longer is. */
-  onShown?(shown: boolean): void;
+  /** The share that may be cropped, 0 to 1. */
+  mayCrop?: number;
+  videoRef?: RefObject<HTMLVideoElement | null>;
 }) {
-  const video = useRef<HTMLVideoElement>(null);
-  const shown = useFreshPicture(video, on);
-  useEffect(() => onShown?.(shown), [shown]);
+  const { stream, mayCrop = MAY_CROP } = props;
+  const own = useRef<HTMLVideoElement>(null);
+  const video = props.videoRef ?? own;
   useEffect(() => {
     if (video.current !== null && video.current.srcObject !== stream) video.current.srcObject = stream;
   }, [stream]);
   useEffect(() => {
     const element = video.current;
     if (element === null) return;
-    const refit = () => fitPicture(element);
+    const refit = () => fitPicture(element, mayCrop);
+    refit();
     const observer = new ResizeObserver(refit);
     observer.observe(element);
     element.addEventListener('resize', refit);
@@ -69,12 +69,12 @@ export function Picture({
       observer.disconnect();
       element.removeEventListener('resize', refit);
     };
-  }, []);
+  }, [mayCrop]);
   return (
     <video
       ref={video}
-      class={shown ? className : `${className} picture-hidden`}
-      aria-label={label}
+      class={props.class}
+      aria-label={props.label}
       autoplay
       playsInline
       muted

@@ -5,6 +5,9 @@ import { InCall } from './InCall';
 import { Incoming } from './Incoming';
 import { Outgoing } from './Outgoing';
 import { People } from './People';
+import { Door } from './room/Door';
+import { EnteringRoom, RoomOver } from './room/Over';
+import { Room } from './room/Room';
 import { SignIn } from './SignIn';
 
 /** The screen that fits the state, and what lies above all screens. */
@@ -25,7 +28,7 @@ function Screen({ app }: { app: App }) {
   const state = app.calls.state.value;
   switch (state.kind) {
     case 'idle':
-      return <People app={app} />;
+      return <RoomScreen app={app} />;
     case 'outgoing':
       return <Outgoing app={app} call={state} />;
     case 'incoming':
@@ -35,10 +38,27 @@ function Screen({ app }: { app: App }) {
     case 'ended':
       // One's own hang-up needs no screen: a notice says it.
       return state.ending.by === 'me' && state.ending.reason !== 'broken' ? (
-        <People app={app} />
+        <RoomScreen app={app} />
       ) : (
         <Ended app={app} call={state} />
       );
+  }
+}
+
+/** A room, its door, or the people outside. */
+function RoomScreen({ app }: { app: App }) {
+  const room = app.room.state.value;
+  switch (room.kind) {
+    case 'entering':
+      return <EnteringRoom app={app} room={room} />;
+    case 'inside':
+      return <Room app={app} room={room} />;
+    case 'out':
+      return <RoomOver app={app} room={room} />;
+    case 'idle': {
+      const door = app.door.value;
+      return door === null ? <People app={app} /> : <Door key={door} app={app} room={door} />;
+    }
   }
 }
 

@@ -29,7 +29,11 @@ export function SignIn({ app }: { app: App }) {
       >
         <img class="mark" src="./icon.svg" alt="" width="72" height="72" />
         <h1>Halloo</h1>
-        <p class="lead">Voice and video calls, straight from the browser.</p>
+        <p class="lead">
+          {app.door.value === null
+            ? 'Voice and video calls, straight from the browser.'
+            : `You are invited to the room ${app.door.value}.`}
+        </p>
         <label class="field">
           <span>Your name</span>
           <input

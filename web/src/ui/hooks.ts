@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { watchLevel } from '../media/level';
 
 /** The current time, anew every `everyMs`. */
@@ -22,6 +22,33 @@ export function useLevel<E extends HTMLElement>(track: MediaStreamTrack | null) 
     return watchLevel(track, (level) => element.current?.style.setProperty('--level', level.toFixed(3)));
   }, [track]);
   return element;
+}
+
+/** The size of an element's inside, in CSS pixels; `null` before it is known. */
+export function useSize<E extends HTMLElement>() {
+  const element = useRef<E>(null);
+  const [size, setSize] = useState<{ width: number; height: number } | null>(null);
+  useLayoutEffect(() => {
+    const measured = element.current;
+    if (measured === null) return;
+    const measure = () => setSize({ width: measured.clientWidth, height: measured.clientHeight });
+    measure();
+    const observer = new ResizeObserver(measure);
+    observer.observe(measured);
+    return () => observer.disconnect();
+  }, []);
+  return { element, size };
+}
+
+/** Whether nobody can see the page. */
+export function useHidden(): boolean {
+  const [hidden, setHidden] = useState(document.hidden);
+  useEffect(() => {
+    const changed = () => setHidden(document.hidden);
+    document.addEventListener('visibilitychange', changed);
+    return () => document.removeEventListener('visibilitychange', changed);
+  }, []);
+  return hidden;
 }
 
 /** Puts the focus on an element when it appears, and back where it was when it goes. */

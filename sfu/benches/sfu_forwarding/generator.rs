@@ -1,0 +1,353 @@
+//! The load generator: all participants of a scenario on one thread and one processor, against the unit or the floor.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        mpsc::{Receiver as Events, sync_channel},
+    },
+    time::{Duration, Instant},
+};
+
+use halloo_sfu::{
+    JoinRequest, Sfu, SfuConfig, SfuHandle,
+    client::{Client, Server},
+    dtls::{Certificate, Endpoint},
+    ice::Credentials,
+    net::{Clock, Receiver, Socket, SocketConfig},
+    room::{
+        Encoding, Grants, Limits, ParticipantConfig, PublishedSection, ReceiveSlot, RoomConfig, Rtx, SlotKind,
+        SourceKind,
+    },
+    sdp::RemoteTransport,
+    shard::Event,
+};
+use halloo_transport::{Bitrate, Mid, PayloadType, Ssrc, Timestamp};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    time::Timespec,
+};
+
+use crate::{
+    cpu,
+    floor::{Floor, Key},
+    peer::{AV1, AV1_RTX, Counts, IDS, OPUS, Peer, Protection},
+    traffic::{AUDIO_INTERVAL, FRAME_INTERVAL},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Until bandwidth estimates, histories and arenas have their size.
+const WARM_UP: Duration = Duration::from_millis(2_500);
+/// What is under way when nothing more is sent has arrived after this.
+const DRAIN: Duration = Duration::from_millis(60);
+
+/// Who sends and who receives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// Participants with a camera; they come first.
+    pub(crate) publishers: usize,
+    /// Those of them who speak.
+    pub(crate) speakers: usize,
+    pub(crate) participants: usize,
+    /// Whether publishers receive too.
+    pub(crate) mutual: bool,
+}
+
+impl Scenario {
+    fn receives(&self, index: usize) -> bool {
+        self.mutual || index >= self.publishers
+    }
+
+    fn listeners(&self, index: usize) -> Vec<usize> {
+        let others = (0..self.participants).filter(|other| *other != index && self.receives(*other));
+        if index < self.publishers { others.collect() } else { Vec::new() }
+    }
+}
+
+/// What forwards.
+pub(crate) enum Forwarder {
+    /// The unit.
+    Sfu {
+        handle: SfuHandle,
+        /// Kept, so that the unit can tell.
+        _events: Events<Event>,
+        thread: cpu::Thread,
+    },
+    /// The loop it is compared with.
+    Floor(Floor),
+}
+
+impl Forwarder {
+    fn thread(&self) -> &cpu::Thread {
+        match self {
+            Self::Sfu { thread, .. } => thread,
+            Self::Floor(floor) => &floor.thread,
+        }
+    }
+}
+
+/// What a window of time showed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    /// Processor time of the forwarding thread for each packet that arrived, in microseconds.
+    pub(crate) micros: f64,
+    /// Share of its processor that the generator used.
+    pub(crate) generator: f64,
+    /// Packets that publishers sent.
+    pub(crate) sent: u64,
+    /// Packets that arrived.
+    pub(crate) received: u64,
+    /// Packets that should have arrived and did not.
+    pub(crate) lost: i64,
+    /// Retransmissions and probes.
+    pub(crate) extra: u64,
+    /// Packets that were not genuine.
+    pub(crate) forged: u64,
+    /// Packets that were looked at for that.
+    pub(crate) authenticated: u64,
+}
+
+/// A scenario that runs.
+pub(crate) struct Generator {
+    scenario: Scenario,
+    forwarder: Forwarder,
+    peers: Vec<Peer>,
+    clock: Clock,
+    receiver: Receiver,
+    /// When each publisher's next frame and next sound is due.
+    due: Vec<[Timestamp; 2]>,
+}
+
+impl Generator {
+    pub(crate) fn against_floor(scenario: Scenario) -> Self {
+        let sockets: Vec<_> = (0..scenario.participants).map(|_| socket()).collect();
+        let addresses: Vec<_> = sockets
+            .iter()
+            .enumerate()
+            .map(|(index, socket)| (socket.local_addr().expect("an address"), scenario.listeners(index)))
+            .collect();
+        let floor = Floor::start(&addresses);
+        let peer = |(index, socket): (usize, Socket)| {
+            let (out, into) = (Key::new(index as u8, 0), Key::new(index as u8, 1));
+            Peer::new(socket, floor.address, Protection::Floor { out, into }, index as u32)
+        };
+        let peers = sockets.into_iter().enumerate().map(peer).collect();
+        Self::new(scenario, Forwarder::Floor(floor), peers, Clock::start())
+    }
+
+    pub(crate) fn against_sfu(scenario: Scenario) -> Self {
+        let (sender, events) = sync_channel(4_096);
+        let config = SfuConfig { pin: true, ..SfuConfig::default() };
+        let handle = Sfu::start(&config, sender).expect("a unit");
+        let clock = Clock::start();
+        let endpoint =
+            Endpoint::new(Certificate::generate().expect("a certificate"), clock.origin()).expect("an endpoint");
+        let peers = (0..scenario.participants).map(|index| join(&handle, &endpoint, clock, scenario, index)).collect();
+        let thread = cpu::Thread::named("sfu-shard-0");
+        let mut own = Self::new(scenario, Forwarder::Sfu { handle, _events: events, thread }, peers, clock);
+        let deadline = Instant::now() + PATIENCE;
+        let connected = |peer: &Peer| matches!(&peer.protection, Protection::Client(client) if client.is_connected());
+        while !own.peers.iter().all(connected) {
+            assert!(Instant::now() < deadline, "not all connected in time");
+            own.turn(own.clock.now() + Duration::from_millis(20));
+        }
+        own
+    }
+
+    fn new(scenario: Scenario, forwarder: Forwarder, peers: Vec<Peer>, clock: Clock) -> Self {
+        let due = vec![[Timestamp::ZERO; 2]; scenario.publishers];
+        Self { scenario, forwarder, peers, clock, receiver: Receiver::new(), due }
+    }
+
+    /// Lets media flow until it flows evenly, then measures.
+    pub(crate) fn measure(&mut self, window: Duration) -> Window {
+        self.run(WARM_UP);
+        self.drain();
+        self.take_counts();
+        let (thread, own) = (self.forwarder.thread().clone(), cpu::Thread::current());
+        let (thread_before, own_before, began) = (thread.time(), own.time(), Instant::now());
+        self.run(window);
+        let (used, own_used, took) = (thread.time() - thread_before, own.time() - own_before, began.elapsed());
+        self.drain();
+        let (counts, expected) = self.take_counts();
+        assert_eq!(counts.refused, 0, "the kernel took all that the generator sent");
+        Window {
+            micros: used.as_secs_f64() * 1e6 / counts.received as f64,
+            generator: own_used.as_secs_f64() / took.as_secs_f64(),
+            sent: counts.sent,
+            received: counts.received,
+            lost: (expected as i64 - counts.received as i64).max(counts.missing),
+            extra: counts.extra,
+            forged: counts.forged,
+            authenticated: counts.authenticated,
+        }
+    }
+
+    /// Counts of all together, and how many packets should have arrived.
+    fn take_counts(&mut self) -> (Counts, u64) {
+        let (mut all, mut expected) = (Counts::default(), 0);
+        for (index, peer) in self.peers.iter_mut().enumerate() {
+            let counts = peer.reset();
+            expected += counts.sent * self.scenario.listeners(index).len() as u64;
+            all.sent += counts.sent;
+            all.received += counts.received;
+            all.extra += counts.extra;
+            all.missing += counts.missing;
+            all.forged += counts.forged;
+            all.authenticated += counts.authenticated;
+            all.refused += counts.refused;
+        }
+        (all, expected)
+    }
+
+    /// Sends media for so long.
+    fn run(&mut self, duration: Duration) {
+        let start = self.clock.now() + Duration::from_millis(1);
+        let publishers = self.scenario.publishers as u32;
+        for (index, due) in self.due.iter_mut().enumerate() {
+            // Cameras and microphones of different people are not in step.
+            let index = index as u32;
+            *due = [
+                start + FRAME_INTERVAL * index / publishers,
+                start + AUDIO_INTERVAL * (2 * index + 1) / (2 * publishers),
+            ];
+        }
+        while self.clock.now() < start + duration {
+            self.send_due();
+            let next = self.due.iter().flatten().min().copied().unwrap_or(start + duration);
+            self.turn(next.min(start + duration));
+        }
+    }
+
+    fn drain(&mut self) {
+        let until = self.clock.now() + DRAIN;
+        while self.clock.now() < until {
+            self.turn(until);
+        }
+    }
+
+    fn send_due(&mut self) {
+        let now = self.clock.now();
+        for (index, [frame, sound]) in self.due.iter_mut().enumerate() {
+            let peer = &mut self.peers[index];
+            if *frame <= now {
+                *frame += FRAME_INTERVAL;
+                peer.film();
+            }
+            if *sound <= now {
+                *sound += AUDIO_INTERVAL;
+                if index < self.scenario.speakers {
+                    peer.speak();
+                }
+            }
+        }
+    }
+
+    /// Receives, and waits for more until then.
+    fn turn(&mut self, until: Timestamp) {
+        let now = self.clock.now();
+        let next = self.peers.iter().map(|peer| peer.next_timeout(now)).min().map_or(until, |next| next.min(until));
+        let wait = next.since(now);
+        let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
+        let ready: Vec<bool> = {
+            let mut sources: Vec<_> = self.peers.iter().map(|peer| PollFd::new(&peer.socket, PollFlags::IN)).collect();
+            let _ = poll(&mut sources, Some(&timeout));
+            sources.iter().map(|source| !source.revents().is_empty()).collect()
+        };
+        let now = self.clock.now();
+        for (peer, ready) in self.peers.iter_mut().zip(ready) {
+            if ready {
+                peer.receive(now, &mut self.receiver);
+            }
+            if peer.next_timeout(now) <= now {
+                peer.handle_timeout(now);
+            }
+        }
+    }
+}
+
+impl Drop for Generator {
+    fn drop(&mut self) {
+        if let Forwarder::Sfu { handle, .. } = &self.forwarder {
+            let _ = handle.close_room(Arc::from(ROOM));
+        }
+    }
+}
+
+const ROOM: &str = "room";
+
+fn socket() -> Socket {
+    let bind = SocketAddr::from(([127, 0, 0, 1], 0));
+    Socket::open(SocketConfig { bind, receive_buffer: 4 << 20, send_buffer: 4 << 20 }).expect("a socket")
+}
+
+fn join(handle: &SfuHandle, endpoint: &Endpoint, clock: Clock, scenario: Scenario, index: usize) -> Peer {
+    let local = handle.local_transport(ROOM).expect("credentials");
+    let ufrag = format!("client{index}");
+    let (reply, answer) = sync_channel(1);
+    let request = JoinRequest {
+        room: Arc::from(ROOM),
+        room_config: RoomConfig::default(),
+        participant: participant(scenario, index),
+        remote: RemoteTransport {
+            ufrag: ufrag.clone(),
+            pwd: "passwordpasswordpassword".to_owned(),
+            fingerprints: vec![endpoint.sha256()],
+        },
+        local: local.clone(),
+    };
+    handle.join(request, move |result| reply.send(result).expect("somebody waits")).expect("room for a message");
+    answer.recv_timeout(PATIENCE).expect("an answer").expect("room for one more");
+    let server = local.candidates[0].address;
+    let credentials = Credentials::new(local.ufrag, local.pwd).expect("credentials");
+    let client = Client::new(clock.now(), endpoint, &ufrag, Server { credentials, fingerprint: local.fingerprint });
+    Peer::new(socket(), server, Protection::Client(Box::new(client.expect("a client"))), index as u32)
+}
+
+fn participant(scenario: Scenario, index: usize) -> ParticipantConfig {
+    let number = index as u32;
+    let section = |mid: &str, kind, payload_type, rtx_payload_type, ssrc| PublishedSection {
+        mid: Mid(mid.to_owned()),
+        kind,
+        payload_type,
+        rtx_payload_type,
+        nack: true,
+        encodings: vec![Encoding { ssrc: Some(Ssrc(ssrc)), ..Encoding::default() }],
+    };
+    let slot = |n: u32, kind, payload_type: PayloadType| {
+        let ssrc = 0x2000_0000 + 0x1_0000 * number + 2 * n;
+        ReceiveSlot {
+            mid: Mid((n + 2).to_string()),
+            kind,
+            ssrc: Ssrc(ssrc),
+            payload_type,
+            rtx: (kind == SlotKind::Video).then_some(Rtx { ssrc: Ssrc(ssrc + 1), payload_type: AV1_RTX }),
+        }
+    };
+    let published = vec![
+        section("0", SourceKind::Microphone, OPUS, None, 0x1000 + 2 * number),
+        section("1", SourceKind::Camera, AV1, Some(AV1_RTX), 0x1001 + 2 * number),
+    ];
+    let pictures = if scenario.mutual { scenario.publishers - 1 } else { scenario.publishers } as u32;
+    let slots = (0..3).map(|n| slot(n, SlotKind::Audio, OPUS));
+    let slots = slots.chain((3..3 + pictures).map(|n| slot(n, SlotKind::Video, AV1)));
+    ParticipantConfig {
+        published: if index < scenario.publishers { published } else { Vec::new() },
+        slots: if scenario.receives(index) { slots.collect() } else { Vec::new() },
+        incoming_extensions: IDS,
+        outgoing_extensions: IDS,
+        grants: Grants::ALL,
+        // Loopback has room for all; what is measured is forwarding, not adaptation.
+        limits: Limits {
+            publish: Bitrate::from_kbps(50_000),
+            min_receive: Bitrate::from_kbps(40_000),
+            start_receive: Bitrate::from_kbps(60_000),
+            max_receive: Bitrate::from_kbps(100_000),
+            ..Limits::default()
+        },
+        feedback_ssrc: Ssrc(0x3000_0000 + number),
+        cname: format!("cname{number}"),
+        seed: u64::from(number) + 1,
+    }
+}

@@ -1,0 +1,14 @@
+//! Sockets: batches of datagrams in and out, and what a thread needs to wait for them.
+//!
+//! Invariant: receiving and sending allocate nothing after start. A datagram that the kernel has no room for is dropped and
+//! counted, never waited for.
+
+mod arena;
+mod clock;
+mod socket;
+mod waker;
+
+pub use arena::{Arena, Arenas, Lease, Run, Runs, SEGMENT_ROOM};
+pub use clock::Clock;
+pub use socket::{Filled, Received, Receiver, SendOutcome, Socket, SocketConfig};
+pub use waker::Waker;

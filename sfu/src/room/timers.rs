@@ -1,0 +1,153 @@
+//! What a room does by itself: paced packets, probes, requests for missing packets, feedback, reports, and every
+//! [`CYCLE`] a look at rates, bandwidth and sources that fell silent.
+
+use super::{
+    Room,
+    config::{SourceId, SourceKind},
+    interface::Egress,
+    messages,
+    publisher::{GONE_AFTER, Publisher},
+    stream::Stream,
+    subscriber::Subscriber,
+};
+use halloo_transport::{
+    RtpTime, Ssrc, Timestamp,
+    reports::{self, SenderInfo},
+};
+use std::time::Duration;
+
+/// Time between two looks.
+const CYCLE: Duration = Duration::from_millis(100);
+
+impl Room {
+    /// Does what is due: paced packets, feedback, reports.
+    pub fn handle_timeout(&mut self, now: Timestamp, egress: &mut impl Egress) {
+        self.forward(now, egress);
+        self.decide_dominant(now);
+        self.assign(now, egress);
+        if self.next_cycle.is_some_and(|due| due <= now) {
+            self.next_cycle = Some(now + CYCLE);
+            self.cycle(now, egress);
+        }
+        for index in 0..self.subscribers.len() {
+            self.serve_publisher(now, index, egress);
+            let Self { publishers, subscribers, .. } = self;
+            let Some(Some(subscriber)) = subscribers.get_mut(index) else { continue };
+            subscriber.handle_timeout(now, publishers, egress);
+            self.report(now, index, egress);
+        }
+    }
+
+    /// When [`Room::handle_timeout`] is next wanted; `None` while the room is empty.
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        let streams = |p: &Publisher| {
+            p.sections
+                .iter()
+                .flat_map(|s| &s.streams)
+                .filter_map(Stream::next_timeout)
+                .chain(p.arrivals.next_timeout())
+                .min()
+        };
+        let publishers = self.publishers.iter().flatten().filter_map(streams).min();
+        let subscribers = self.subscribers.iter().flatten().filter_map(Subscriber::next_timeout).min();
+        [self.next_cycle, self.dominant.next_timeout(), publishers, subscribers].into_iter().flatten().min()
+    }
+
+    fn cycle(&mut self, now: Timestamp, egress: &mut impl Egress) {
+        let mut gone: Vec<SourceId> = Vec::new();
+        for section in self.publishers.iter_mut().flatten().flat_map(|p| &mut p.sections) {
+            section.streams.iter_mut().for_each(|stream| stream.measure(now));
+            let video = section.source.kind() != SourceKind::Microphone;
+            // A publisher that was told that nobody wants its pictures is right to send none.
+            let asked = section.requested.is_none_or(|r| r.encodings > 0);
+            if video && section.live && asked && now.since(section.last_packet_at) > GONE_AFTER {
+                gone.push(section.source);
+            }
+        }
+        gone.into_iter().for_each(|source| self.stop_source(source));
+        self.assign(now, egress);
+        self.allocate(now);
+        self.request_layers(now);
+        self.request_key_frames(now, egress);
+    }
+
+    /// Asks for every key frame that a slot waits for; requests for one stream are merged.
+    pub(super) fn request_key_frames(&mut self, now: Timestamp, egress: &mut impl Egress) {
+        for index in 0..self.subscribers.len() {
+            for slot in 0..super::subscriber::MAX_SLOTS {
+                let Some(Some(subscriber)) =
+                    self.subscribers.get(index).filter(|s| s.as_ref().is_some_and(|s| s.connected))
+                else {
+                    break;
+                };
+                let Some(slot) = subscriber.slots.get(slot) else { break };
+                if let (Some(source), Some(encoding)) = (slot.showing, slot.stream.selected().needs_key_frame()) {
+                    self.ask_for_key_frame(now, source, usize::from(encoding), egress);
+                }
+            }
+        }
+    }
+
+    /// Feedback about what a publisher sends, and requests for what is missing of it.
+    fn serve_publisher(&mut self, now: Timestamp, index: usize, egress: &mut impl Egress) {
+        let rtt = self.subscribers.get(index).and_then(Option::as_ref).and_then(|s| s.rtt);
+        let Some(Some(publisher)) = self.publishers.get_mut(index) else { return };
+        let (id, feedback_ssrc) = (publisher.id, publisher.feedback_ssrc);
+        for message in publisher.arrivals.poll(now, feedback_ssrc, publisher.any_ssrc) {
+            egress.rtcp(id, &messages::single(&message));
+        }
+        for stream in publisher.sections.iter_mut().filter(|s| !s.muted).flat_map(|s| &mut s.streams) {
+            if stream.next_timeout().is_none_or(|due| due > now) {
+                continue;
+            }
+            let missing = stream.missing(now, rtt);
+            if let (Some(ssrc), false) = (stream.ssrc, missing.is_empty()) {
+                egress.rtcp(id, &messages::negative_acknowledgement(feedback_ssrc, ssrc, &missing));
+            }
+        }
+    }
+
+    /// The compound report to one participant, where it is due: about our slots and about its streams.
+    fn report(&mut self, now: Timestamp, index: usize, egress: &mut impl Egress) {
+        let (ntp, wall_clock) = (self.ntp(now), self.wall_clock(now));
+        let Self { publishers, subscribers, .. } = self;
+        let Some(Some(subscriber)) = subscribers.get_mut(index) else { return };
+        if !subscriber.connected || !subscriber.reports.poll(now, &mut subscriber.random) {
+            return;
+        }
+        let senders: Vec<SenderInfo> =
+            subscriber.slots.iter().filter_map(|slot| sender_info(now, wall_clock, slot, publishers)).collect();
+        let (id, cname, feedback_ssrc) = (subscriber.id, &subscriber.cname, subscriber.feedback_ssrc);
+        let mut blocks = Vec::new();
+        if let Some(Some(publisher)) = publishers.get_mut(index) {
+            for stream in publisher.sections.iter_mut().flat_map(|s| &mut s.streams) {
+                let (Some(ssrc), last) = (stream.ssrc, stream.last_report) else { continue };
+                if let Some(block) = stream.reception().report() {
+                    blocks.push(reports::reception_report(now, Ssrc(ssrc), &block, last));
+                }
+            }
+        }
+        let bytes = messages::compound(&reports::compound(ntp, &senders, feedback_ssrc, &blocks, cname));
+        egress.rtcp(id, &bytes);
+    }
+}
+
+/// What we say of a slot: the source's clock, told on ours.
+fn sender_info(
+    now: Timestamp,
+    wall_clock: i128,
+    slot: &super::subscriber::Slot,
+    publishers: &[Option<Publisher>],
+) -> Option<SenderInfo> {
+    let source = slot.showing.filter(|_| slot.packets > 0)?;
+    let publisher = publishers.get(source.participant().index())?.as_ref().filter(|p| p.id == source.participant())?;
+    let encoding = slot.stream.selected().encoding().unwrap_or_default();
+    let stream = publisher.section(source.kind())?.streams.get(usize::from(encoding))?;
+    let ticks = slot.stream.timestamp_at(stream.rtp_at(now, wall_clock, publisher.behind())?);
+    Some(SenderInfo {
+        ssrc: slot.config.ssrc,
+        rtp_time: RtpTime::new(u64::from(ticks), slot.config.kind.clock_rate()),
+        packets: slot.packets,
+        bytes: slot.bytes,
+    })
+}

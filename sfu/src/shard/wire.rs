@@ -1,0 +1,24 @@
+//! Where a shard's datagrams go: a socket, or a test.
+
+use std::net::IpAddr;
+
+use crate::ice::TransportAddress;
+
+/// Both ends of what datagrams travel on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Path {
+    /// The peer's end.
+    pub remote: TransportAddress,
+    /// Our end, where it is known: answers leave from where the request came to.
+    pub local: Option<IpAddr>,
+}
+
+/// Takes datagrams.
+pub trait Wire {
+    /// Sends the packets in `bytes`, each `segment` bytes long but the last, which may be shorter. What cannot be sent now is
+    /// dropped.
+    fn send(&mut self, path: Path, bytes: &[u8], segment: usize);
+
+    /// How many packets one [`Wire::send`] may have; at least one.
+    fn max_segments(&self) -> usize;
+}

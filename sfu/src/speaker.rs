@@ -1,0 +1,10 @@
+//! Who speaks: the dominant speaker ([`Dominant`]), whom video slots follow, and the loudest few ([`Loudest`]), who are heard.
+//!
+//! Both read nothing but RFC 6464 levels. Speakers are places in a table of the caller's.
+
+mod activity;
+mod dominant;
+mod loudest;
+
+pub use dominant::Dominant;
+pub use loudest::{Change, Loudest};

@@ -1,0 +1,93 @@
+//! The forwarding unit's figures for `/metrics`, in Prometheus' text format. Numbers only, no identities.
+
+use halloo_sfu::{ShardStats, shard::Stats};
+use std::{
+    fmt::Write,
+    sync::{Mutex, PoisonError},
+};
+
+/// The shards' counters as they last told them.
+#[derive(Debug)]
+pub(super) struct Figures(Mutex<Vec<ShardStats>>);
+
+/// A figure: name, kind, help, and where it stands.
+type Figure = (&'static str, &'static str, &'static str, fn(&ShardStats) -> u64);
+
+const FIGURES: [Figure; 14] = [
+    ("participants", "gauge", "Participants with a media connection, open or coming.", |s| s.core.sessions),
+    ("rooms", "gauge", "Rooms whose media is forwarded.", |s| s.core.rooms),
+    ("datagrams_received_total", "counter", "Datagrams that came in.", |s| s.core.received),
+    ("rtp_received_total", "counter", "RTP packets that came in and authenticated.", |s| s.core.rtp_received),
+    ("rtp_sent_total", "counter", "RTP packets sent.", |s| s.core.rtp_sent),
+    ("rtcp_received_total", "counter", "RTCP packets that came in and authenticated.", |s| s.core.rtcp_received),
+    ("rtcp_sent_total", "counter", "RTCP packets sent.", |s| s.core.rtcp_sent),
+    ("sent_bytes_total", "counter", "Bytes of media sent, UDP payload.", |s| s.core.bytes_sent),
+    ("media_sends_total", "counter", "System calls that sent media.", |s| s.core.sends),
+    ("ice_checks_answered_total", "counter", "Connectivity checks answered.", |s| s.core.checks_answered),
+    ("dtls_received_total", "counter", "DTLS datagrams that came in.", |s| s.core.dtls_received),
+    ("rooms_failed_total", "counter", "Rooms that broke and had to be joined again.", |s| s.core.rooms_failed),
+    ("sends_lost_total", "counter", "Sends that the kernel had no room for or refused.", |s| s.sends_lost),
+    ("not_sent_total", "counter", "Packets for participants that could not take them.", |s| s.core.not_sent),
+];
+
+/// Why datagrams that came in were dropped.
+const DROPPED: [(&str, fn(&Stats) -> u64); 5] = [
+    ("unknown", |s| s.unknown),
+    ("ice_check", |s| s.checks_dropped),
+    ("dtls_busy", |s| s.dtls_dropped),
+    ("not_authentic", |s| s.srtp_refused),
+    ("replayed", |s| s.srtp_replayed),
+];
+
+impl Figures {
+    pub(super) fn new(shards: usize) -> Self {
+        Self(Mutex::new(vec![ShardStats::default(); shards]))
+    }
+
+    pub(super) fn set(&self, shard: usize, stats: ShardStats) {
+        if let Some(place) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(shard) {
+            *place = stats;
+        }
+    }
+
+    /// All figures, for each shard.
+    pub(super) fn render(&self) -> String {
+        let shards = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut page = String::new();
+        // Writing to a `String` cannot fail.
+        for (name, kind, help, figure) in FIGURES {
+            let _ = writeln!(page, "# HELP halloo_sfu_{name} {help}\n# TYPE halloo_sfu_{name} {kind}");
+            for (number, shard) in shards.iter().enumerate() {
+                let _ = writeln!(page, "halloo_sfu_{name}{{shard=\"{number}\"}} {}", figure(shard));
+            }
+        }
+        let name = "halloo_sfu_dropped_total";
+        let _ =
+            writeln!(page, "# HELP {name} Datagrams that came in and were dropped, by reason.\n# TYPE {name} counter");
+        for (reason, figure) in DROPPED {
+            for (number, shard) in shards.iter().enumerate() {
+                let _ = writeln!(page, "{name}{{shard=\"{number}\",reason=\"{reason}\"}} {}", figure(&shard.core));
+            }
+        }
+        page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_shard_has_a_line_of_each_figure_and_each_figure_one_head() {
+        let figures = Figures::new(2);
+        let core = Stats { rtp_sent: 7, srtp_replayed: 3, ..Stats::default() };
+        figures.set(1, ShardStats { core, sends_lost: 0 });
+        figures.set(2, ShardStats::default());
+        let page = figures.render();
+        assert!(page.contains("halloo_sfu_rtp_sent_total{shard=\"0\"} 0\n"), "{page}");
+        assert!(page.contains("halloo_sfu_rtp_sent_total{shard=\"1\"} 7\n"), "{page}");
+        assert!(page.contains("halloo_sfu_dropped_total{shard=\"1\",reason=\"replayed\"} 3\n"), "{page}");
+        assert_eq!(page.matches("# TYPE ").count(), FIGURES.len() + 1);
+        assert_eq!(page.lines().filter(|line| !line.starts_with('#')).count(), 2 * (FIGURES.len() + DROPPED.len()));
+    }
+}
