@@ -11,8 +11,8 @@ mod aggregation_header;
 mod bits;
 mod descriptor;
 mod structure;
-#[cfg(test)]
-pub(crate) mod writer;
+#[cfg(any(test, feature = "synthetic"))]
+pub mod synthetic;
 
 pub use aggregation_header::starts_coded_video_sequence;
 pub use descriptor::{Descriptor, MAX_DESCRIPTOR, Rewrite};
