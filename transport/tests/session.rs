@@ -58,6 +58,7 @@ fn unit(packets: usize, size: usize) -> MediaUnit {
         marker: true,
         key_frame: false,
         audio_level: Some(AudioLevel { level: 1, voice: true }),
+        dependency_descriptors: Vec::new(),
     }
 }
 

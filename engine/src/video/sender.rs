@@ -454,6 +454,7 @@ impl Worker {
             marker: true,
             key_frame: picture.key_frame,
             audio_level: None,
+            dependency_descriptors: Vec::new(),
         };
         self.output.send(MediaKind::Video, unit);
     }

@@ -117,6 +117,7 @@ fn audio_unit(n: u64) -> MediaUnit {
         marker: n == 0,
         key_frame: true,
         audio_level: None,
+        dependency_descriptors: Vec::new(),
     }
 }
 
@@ -128,6 +129,7 @@ fn video_unit(n: u64, packets: usize) -> MediaUnit {
         marker: true,
         key_frame: n == 0,
         audio_level: None,
+        dependency_descriptors: Vec::new(),
     }
 }
 
