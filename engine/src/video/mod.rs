@@ -16,11 +16,14 @@ pub mod decoder;
 pub mod encoder;
 pub mod frame_number;
 pub mod i420;
+pub mod layer_plan;
+pub mod layered;
 mod numbered;
 pub mod pace;
 pub mod pattern;
 mod png;
 pub(crate) mod receiver;
+pub mod scalability;
 pub mod scale;
 #[cfg(all(feature = "screen", target_os = "linux"))]
 pub mod screen;
