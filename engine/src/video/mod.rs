@@ -1,7 +1,7 @@
 //! Video: sources, AV1 in both directions, packets, and sinks.
 //!
 //! ```text
-//!  VideoSource -> VideoSender thread: reduce -> encode -> packetize -> route
+//!  VideoSource -> VideoSender thread: reduce -> encode (in layers where the route carries them) -> packetize -> route
 //!  route -> VideoReceiver thread: frame buffer -> decode -> every attached VideoSink
 //! ```
 
@@ -28,6 +28,7 @@ pub mod scale;
 #[cfg(all(feature = "screen", target_os = "linux"))]
 pub mod screen;
 pub(crate) mod sender;
+mod sender_coder;
 mod ssim;
 #[cfg(test)]
 mod tests;
