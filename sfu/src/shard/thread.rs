@@ -258,6 +258,7 @@ impl<'a, E: EventSink> Thread<'a, E> {
             if self.look_at_connections <= now {
                 self.serve_connections(now);
             }
+            self.take_note_of_ended(now);
             if self.core.next_timeout() <= now {
                 self.core.handle_timeout(now, &mut self.outlet);
             }
@@ -326,9 +327,9 @@ impl<'a, E: EventSink> Thread<'a, E> {
                 connections.received(incoming, rest, known);
             }
         }
-        self.take_note_of_ended(now);
     }
 
+    /// Tells the core of connections that ended, be it by what was read or by what could not be written.
     fn take_note_of_ended(&mut self, now: Timestamp) {
         while let Some(peer) = self.outlet.connections.as_mut().and_then(Connections::poll_ended) {
             self.core.handle_disconnected(now, peer, &mut self.outlet);
