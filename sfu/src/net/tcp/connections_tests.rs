@@ -311,15 +311,22 @@ fn a_slow_reader_loses_whole_frames_and_catches_up() {
 fn a_peer_that_comes_back_from_its_old_port_is_a_stranger_again() {
     let listener = listener();
     let mut world = World::new(&listener, TcpLimits::default());
-    let client = world.connect_proven();
+    // An address of loopback that no other test's connections come from.
+    let connect_from = |from: SocketAddr| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        socket.bind(&from.into()).unwrap();
+        socket.connect(&listener.local_addr().unwrap().into()).unwrap();
+        TcpStream::from(socket)
+    };
+    let mut client = connect_from("127.67.0.1:0".parse().unwrap());
     let peer = client.local_addr().unwrap();
+    client.write_all(&framed(&[CHECK])).unwrap();
+    world.turn_until(|world| world.known.contains(&peer));
     // Aborted, so that the port is free at once.
     socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
     drop(client);
-    let again = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    again.set_reuse_address(true).unwrap();
-    again.bind(&peer.into()).unwrap();
-    again.connect(&listener.local_addr().unwrap().into()).unwrap();
+    let again = connect_from(peer);
     world.turn_until(|world| world.stats().accepted == 2);
     assert_eq!(world.ended, [peer]);
     assert_eq!((world.stats().connections, world.known.len()), (1, 0));
