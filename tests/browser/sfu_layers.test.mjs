@@ -76,33 +76,32 @@ function nothing(page) {
 }
 
 /** When the encoder's pictures are first lower than this, or are not sent at all where it is 0. */
-async function sendsBelow(page, height) {
-  const found = await page.waitForFunction(
-    async (height) => {
+function sendsBelow(page, height) {
+  return page.evaluate(async (height) => {
+    for (;;) {
       const stats = [...(await window.crowd.get('alice').pc.getStats()).values()];
       const sent = stats.find((stat) => stat.type === 'outbound-rtp' && stat.kind === 'video' && stat.frameHeight > 0);
-      return (height === 0 ? sent?.active === false : sent?.frameHeight < height) && Date.now();
-    },
-    height,
-    { polling: 10 },
-  );
-  return found.jsonValue();
+      if (height === 0 ? sent?.active === false : sent?.frameHeight < height) return Date.now();
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }, height);
 }
 
 /** When a picture of theirs of this height was first decoded. */
-async function reaches(page, name, participant, height) {
-  const found = await page.waitForFunction(
+function reaches(page, name, participant, height) {
+  return page.evaluate(
     async ({ name, participant, height }) => {
       const me = window.crowd.get(name);
       const shows = (source) => source?.participant === participant && source.kind === 'camera';
-      const mid = [...me.slots].find(([, source]) => shows(source))?.[0];
-      const stats = [...(await me.pc.getStats()).values()];
-      const seen = stats.find((stat) => stat.type === 'inbound-rtp' && stat.kind === 'video' && stat.mid === mid);
-      const fresh = seen?.framesDecoded > (me.decoded.get(mid) ?? 0);
-      return fresh && seen.frameHeight === height && Date.now();
+      for (;;) {
+        const mid = [...me.slots].find(([, source]) => shows(source))?.[0];
+        const stats = [...(await me.pc.getStats()).values()];
+        const seen = stats.find((stat) => stat.type === 'inbound-rtp' && stat.kind === 'video' && stat.mid === mid);
+        const fresh = seen?.framesDecoded > (me.decoded.get(mid) ?? 0);
+        if (fresh && seen.frameHeight === height) return Date.now();
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
     },
     { name, participant, height },
-    { polling: 10 },
   );
-  return found.jsonValue();
 }

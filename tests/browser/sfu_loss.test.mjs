@@ -53,18 +53,19 @@ test('a tenth of the packets is lost for a minute while layers change: no pictur
     await tile(TILES[at]);
     changes += 1;
   }
-  const { gaps, heights } = await bob.page.evaluate(() => window.watched());
+  const { gaps, heights, switches } = await bob.page.evaluate(() => window.watched());
   const after = await figures(bob.page, mid);
   const { packets, lost } = way.down.counts;
   const spent = {
     changes,
     heights,
+    switches,
     longest: gaps.toSorted((a, b) => b - a).slice(0, 5).map(Math.round),
     pictures: gaps.length,
     lost: `${((100 * lost) / packets).toFixed(1)} %`,
     freezes: after.freezeCount - before.freezeCount,
     key_frames: after.keyFramesDecoded - before.keyFramesDecoded,
-    retransmitted: after.retransmittedPacketsReceived - before.retransmittedPacketsReceived,
+    retransmitted: after.retransmittedPacketsReceived - (before.retransmittedPacketsReceived ?? 0),
     pli: after.pliCount - before.pliCount,
     nack: after.nackCount - before.nackCount,
   };
@@ -83,10 +84,13 @@ function watch(page) {
     const times = [performance.now()];
     const heights = new Set();
     let over = false;
+    let [last, switches] = [0, 0];
     const look = (now, { height }) => {
       if (over) return;
       times.push(performance.now());
       heights.add(height);
+      if (height !== last) switches += 1;
+      last = height;
       video.requestVideoFrameCallback(look);
     };
     video.requestVideoFrameCallback(look);
@@ -95,6 +99,7 @@ function watch(page) {
       times.push(performance.now());
       return {
         gaps: times.slice(1).map((time, index) => time - times[index]),
+        switches,
         heights: [...heights].toSorted((a, b) => a - b),
       };
     };

@@ -100,7 +100,12 @@ export class LibWebrtc {
     const all = [...(await this.#connection.getStats()).values()];
     const byId = new Map(all.map((stat) => [stat.id, stat]));
     const codec = (stat) => byId.get(stat?.codecId)?.mimeType ?? null;
-    const stream = (type, kind) => all.find((stat) => stat.type === type && (stat.kind ?? stat.mediaType) === kind);
+    // Of several, as in a room: the one that carries most.
+    const bytes = (stat) => stat.bytesReceived ?? stat.bytesSent ?? 0;
+    const stream = (type, kind) =>
+      all
+        .filter((stat) => stat.type === type && (stat.kind ?? stat.mediaType) === kind)
+        .reduce((most, stat) => (most === undefined || bytes(stat) > bytes(most) ? stat : most), undefined);
     const [heard, seen] = [stream('inbound-rtp', 'audio'), stream('inbound-rtp', 'video')];
     const [said, shown] = [stream('outbound-rtp', 'audio'), stream('outbound-rtp', 'video')];
     return {

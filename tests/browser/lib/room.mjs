@@ -63,11 +63,12 @@ export async function slotOf(page, participant, kind) {
   return found.jsonValue();
 }
 
-/** Which numbers (CSRC) the packets carried that a slot received last. */
+/** Which numbers (CSRC) the packets carried that a slot received of late, the last first. */
 export async function contributors(page, mid) {
   return page.evaluate((mid) => {
     const { receiver } = window.participant.pc.getTransceivers().find((each) => each.mid === mid);
-    return receiver.getContributingSources().map((each) => each.source);
+    const sources = receiver.getContributingSources().toSorted((a, b) => b.timestamp - a.timestamp);
+    return sources.map((each) => each.source);
   }, mid);
 }
 
