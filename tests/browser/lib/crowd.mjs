@@ -44,10 +44,15 @@ export async function gather(page, { size = [320, 180], fps = 15 } = {}) {
       window.speak = (name, on) => {
         voices.get(name).gate.gain.setTargetAtTime(on ? 1 : 0, sound.currentTime, 0.01);
       };
-      window.join = async ({ name, ...options }) => {
+      window.join = async ({ name, listens, ...options }) => {
         const { track } = voices.get(name) ?? voice(name);
         const me = await window.enter({ ...options, name, stream: new MediaStream([track, picture]) });
         window.crowd.set(name, me);
+        // Nothing is concealed where nothing is played.
+        me.ears = me.pc
+          .getReceivers()
+          .filter((each) => listens && each.track.kind === 'audio')
+          .map((each) => Object.assign(new Audio(), { srcObject: new MediaStream([each.track]), autoplay: true }));
         return me.joined;
       };
     },
@@ -55,9 +60,12 @@ export async function gather(page, { size = [320, 180], fps = 15 } = {}) {
   );
 }
 
-/** One of the crowd joins. */
-export function joinCrowd(page, { name, room, encodings = [{ scalabilityMode: 'L1T3' }], pictures = 9, via = null }) {
-  return page.evaluate((options) => window.join(options), { name, room, encodings, pictures, via });
+/** One of the crowd joins, and plays what it hears where it `listens`. */
+export function joinCrowd(
+  page,
+  { name, room, encodings = [{ scalabilityMode: 'L1T3' }], pictures = 9, via = null, listens = false },
+) {
+  return page.evaluate((options) => window.join(options), { name, room, encodings, pictures, via, listens });
 }
 
 export function leaveCrowd(page, name) {
@@ -105,12 +113,15 @@ export function figures(page) {
         captured: sum(sources, 'frames'),
         pictures: received
           .filter((stat) => stat.kind === 'video' && stat.framesReceived > 0)
-          .map(({ mid, framesReceived, framesDecoded, freezeCount, frameHeight, keyFramesDecoded, packetsLost }) => {
-            const source = me.slots.get(mid) ?? null;
-            return { mid, source, framesReceived, framesDecoded, freezeCount, frameHeight, keyFramesDecoded, packetsLost };
+          .map((stat) => {
+            const { mid, framesReceived, framesDecoded, frameHeight, bytesReceived, packetsLost } = stat;
+            const [keyFrames, repaired] = [stat.keyFramesDecoded ?? 0, stat.retransmittedBytesReceived ?? 0];
+            const [source, bytes] = [me.slots.get(mid) ?? null, bytesReceived + stat.headerBytesReceived];
+            return { mid, source, framesReceived, framesDecoded, frameHeight, bytes, keyFrames, repaired, packetsLost };
           }),
         samples: sum(sounds, 'totalSamplesReceived'),
         concealed: sum(sounds, 'concealedSamples') - sum(sounds, 'silentConcealedSamples'),
+        heard: sum(sounds, 'bytesReceived') + sum(sounds, 'headerBytesReceived'),
       };
     }
     return all;
