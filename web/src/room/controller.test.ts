@@ -159,6 +159,13 @@ it('a refusal is shown, and a refused act of moderation told', async () => {
   world.room.moderate({ type: 'remove', participant: 9 });
   await settle();
   expect(world.refusals).toEqual([refusal]);
+  world.room.moderate({ type: 'lock', locked: true });
+  await settle();
+  expect(world.room.state.value).toMatchObject({ membership: { state: { locked: false } } });
+  world.answer = () => ({ type: 'ok' });
+  world.room.moderate({ type: 'lock', locked: true });
+  await settle();
+  expect(world.room.state.value).toMatchObject({ membership: { state: { locked: true } } });
 });
 
 it('a wish that came too soon is said again later', async () => {

@@ -224,6 +224,7 @@ export class RoomController {
       (result) => {
         if (result.type === 'room_joined')
           this.#input({ type: 'joined', attempt, sdp: result.sdp, snapshot: result.snapshot });
+        if (request.type === 'moderate') this.#input({ type: 'moderated', attempt, action: request.action });
       },
       (error: unknown) => this.#failed(request, attempt, error),
     );
