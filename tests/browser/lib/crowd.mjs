@@ -46,7 +46,8 @@ export async function gather(page, { size = [320, 180], fps = 15 } = {}) {
       };
       window.join = async ({ name, listens, ...options }) => {
         const { track } = voices.get(name) ?? voice(name);
-        const me = await window.enter({ ...options, name, stream: new MediaStream([track, picture]) });
+        const face = window.faces?.get(name) ?? picture;
+        const me = await window.enter({ ...options, name, stream: new MediaStream([track, face]) });
         window.crowd.set(name, me);
         // Nothing is concealed where nothing is played.
         me.ears = me.pc
