@@ -15,8 +15,14 @@ const DESK = { width: 1280, height: 800 };
 /** Its tiles need no more than the middle one of three layers. */
 const SMALL = { width: 360, height: 420 };
 const FULL = 360;
+/** What never comes is no figure. */
+const LATE_MS = 15_000;
 
-test('layers follow the size of tiles, and a hidden page is sent sound alone', options, async (t) => {
+for (const form of ['layers', 'encodings']) {
+  test(`${form} follow the size of tiles, and a hidden page is sent sound alone`, options, (t) => follow(t, form));
+}
+
+async function follow(t, form) {
   const folder = await scratch(t);
   const server = await serve(t, { folder });
   const pages = {};
@@ -27,6 +33,7 @@ test('layers follow the size of tiles, and a hidden page is sent sound alone', o
     await writePictures(video, { width: 640, height: FULL, frames: 120, first: 1_000 * (index + 1) });
     const { page } = await launch(t, { folder, name, audio, video, viewport: DESK });
     await page.addInitScript(keepConnections);
+    if (form === 'encodings') await page.addInitScript(withoutLayers);
     await signIn(page, server.url, name);
     await joinRoom(page, ROOM);
     pages[name] = page;
@@ -45,15 +52,24 @@ test('layers follow the size of tiles, and a hidden page is sent sound alone', o
   at = await hide(alice, true);
   const silent = (await sendsBelow(bob, 0)) - at;
   const { sounds, pictures } = await observe(alice, 3_000, { picture });
-  assertHeardInRoom(sounds, voices.bob, voices.alice);
+  const heard = assertHeardInRoom(sounds, voices.bob, voices.alice);
   assert.ok(pictures.length <= 1, `${pictures.length} pictures while nobody looks`);
   at = await hide(alice, false);
   const back = (await shows(alice, await pictureOf(alice, 'bob'), FULL)) - at;
-  t.diagnostic(JSON.stringify({ smaller, larger, silent, back }));
+  t.diagnostic(JSON.stringify({ smaller, larger, silent, back, heard }));
   assert.ok(smaller <= 2_000 && silent <= 2_000, `less was sent after ${smaller} and ${silent} ms`);
   // The page waits 400 ms for the window to have its size.
   assert.ok(larger <= 1_400 && back <= 1_400, `more was shown after ${larger} and ${back} ms`);
-});
+}
+
+/** A browser that sends no spatial layers: it sends encodings of several sizes. */
+function withoutLayers() {
+  const original = navigator.mediaCapabilities.encodingInfo.bind(navigator.mediaCapabilities);
+  navigator.mediaCapabilities.encodingInfo = async (wanted) => {
+    const info = await original(wanted);
+    return wanted.video?.scalabilityMode?.startsWith('L3') ? { ...info, supported: false } : info;
+  };
+}
 
 /** Keeps the page's connections where the test finds them. */
 function keepConnections() {
@@ -69,21 +85,25 @@ function keepConnections() {
 
 /** When the camera's pictures, as sent, are first lower than this, or are not sent at all where it is 0. */
 function sendsBelow(page, height) {
-  return page.evaluate(async (height) => {
+  return page.evaluate(async ({ height, late }) => {
+    const end = Date.now() + late;
     for (;;) {
+      if (Date.now() > end) throw new Error(`the camera's pictures are not below ${height}`);
       const stats = [...(await window.connections.at(-1).getStats()).values()];
-      const sent = stats.find((stat) => stat.type === 'outbound-rtp' && stat.kind === 'video' && stat.frameHeight > 0);
-      if (height === 0 ? sent?.active === false : sent?.frameHeight < height) return Date.now();
+      const camera = stats.filter((stat) => stat.type === 'outbound-rtp' && stat.kind === 'video' && stat.mid === '1');
+      const sent = camera.filter((stat) => stat.active).map((stat) => stat.frameHeight ?? 0);
+      if (camera.length > 0 && Math.max(0, ...sent) <= Math.max(0, height - 1)) return Date.now();
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
-  }, height);
+  }, { height, late: LATE_MS });
 }
 
 /** When the element first shows a new picture of this height. */
 function shows(page, selector, height) {
   return page.evaluate(
-    ({ selector, height }) =>
-      new Promise((resolve) => {
+    ({ selector, height, late }) =>
+      new Promise((resolve, reject) => {
+        setTimeout(() => reject(new Error(`no picture of ${height} lines`)), late);
         const video = document.querySelector(selector);
         const look = (_now, picture) => {
           if (picture.height === height) resolve(Date.now());
@@ -91,7 +111,7 @@ function shows(page, selector, height) {
         };
         video.requestVideoFrameCallback(look);
       }),
-    { selector, height },
+    { selector, height, late: LATE_MS },
   );
 }
 
