@@ -246,3 +246,26 @@ proptest! {
         prop_assert!(matches!(outcome, Check::Dropped(_)) || datagram == original);
     }
 }
+
+#[test]
+fn an_overheard_check_takes_a_session_nowhere() {
+    let mut agent = agent();
+    let (own, elsewhere) = (address(1), address(2));
+    let request = NOMINATION.bytes();
+    let answered = |check| matches!(check, Check::Answered { .. });
+    let mut answer = [0; MAX_ANSWER];
+    assert!(answered(agent.handle_check(START, own, &request, &mut answer)));
+    assert_eq!(
+        agent.handle_check(START, elsewhere, &request, &mut answer),
+        Check::Dropped(Dropped::Replayed),
+        "the same check from elsewhere"
+    );
+    assert_eq!((agent.selected(), agent.is_valid(elsewhere)), (Some(own), false));
+    assert!(answered(agent.handle_check(START, own, &request, &mut answer)), "a retransmission");
+    check(&mut agent, START, elsewhere, NOMINATION);
+    assert_eq!(agent.selected(), Some(elsewhere), "a check of its own");
+    for _ in 0..2 * MAX_REMEMBERED {
+        check(&mut agent, START, own, CHECK);
+    }
+    assert_eq!(agent.checks.len(), MAX_REMEMBERED);
+}
