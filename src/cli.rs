@@ -2,7 +2,7 @@
 
 use crate::{
     endpoint::media::{AudioIn, AudioOut, VideoIn, VideoOut, parse_duration, parse_size},
-    exit, serve, token,
+    exit, load, serve, token,
 };
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use halloo_engine::Fingerprint;
@@ -17,6 +17,7 @@ use std::{path::PathBuf, time::Duration};
     "  halloo answer --as bob                   wait for calls with microphone and speaker\n",
     "  halloo call --as alice --to bob          call\n",
     "  halloo join --as alice --room standup    meet with several in a room\n",
+    "  halloo load --participants 6             load a server with clients, and measure it\n",
 ))]
 pub struct Cli {
     /// Log more to standard error; twice for even more. RUST_LOG overrides it
@@ -44,6 +45,8 @@ pub enum Command {
     /// Show a whole call on this machine, measured: ends with a report page
     #[command(after_help = DEMO_HELP)]
     Demo(DemoArgs),
+    /// Load a server with real clients, and measure it
+    Load(Box<load::LoadArgs>),
     /// List microphones and speakers
     Devices(DevicesArgs),
     /// Mint a token for a user, or make a key

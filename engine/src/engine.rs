@@ -4,6 +4,7 @@ mod builder;
 mod rooms;
 
 pub use builder::EngineBuilder;
+pub(crate) use builder::server_url;
 
 use crate::{
     call::{
