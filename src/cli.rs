@@ -12,7 +12,7 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 110, after_help = concat!(
     "Start here:\n",
-    "  halloo demo                              two endpoints call each other; ends with a report\n",
+    "  halloo demo                              two call each other, six meet; ends with a report\n",
     "  halloo serve                             a server; open the address it prints in a browser\n",
     "  halloo answer --as bob                   wait for calls with microphone and speaker\n",
     "  halloo call --as alice --to bob          call\n",
@@ -41,7 +41,7 @@ pub enum Command {
     /// Join a room, and stay until told to leave
     #[command(after_help = JOIN_HELP)]
     Join(Box<JoinArgs>),
-    /// Show a whole call on this machine, measured: ends with a report page
+    /// Show a call of two and a group call of six on this machine, measured: ends with a report page
     #[command(after_help = DEMO_HELP)]
     Demo(DemoArgs),
     /// List microphones and speakers
@@ -64,6 +64,7 @@ const JOIN_HELP: &str = "Examples:\n  \
 const DEMO_HELP: &str = "Examples:\n  \
      halloo demo\n  \
      halloo demo --seconds 10 --json out.json --out target/demo\n  \
+     halloo demo --only group\n  \
      halloo demo --mic\n";
 
 /// Where to sign in, and as whom.
@@ -108,9 +109,18 @@ pub struct MediaArgs {
     /// Play files once instead of again and again
     #[arg(long)]
     pub play_once: bool,
+    /// Pictures a second of recordings
+    #[arg(long, value_name = "FPS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=60), hide_short_help = true)]
+    pub record_rate: u32,
     /// Size of the test pattern
     #[arg(long, value_name = "WxH", default_value = "640x360", value_parser = parse_size)]
     pub pattern_size: (u32, u32),
+    /// Pictures a second of the test pattern
+    #[arg(long, value_name = "FPS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=60), hide_short_help = true)]
+    pub pattern_rate: u32,
+    /// Which of 16 test patterns: each has numbers and colours of its own, so that several can be told apart
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=15), hide_short_help = true)]
+    pub pattern_series: u32,
     /// Most bits per second for pictures, in thousands
     #[arg(long, value_name = "KBPS", default_value_t = 1_500, value_parser = clap::value_parser!(u32).range(30..=50_000))]
     pub video_kbps: u32,
@@ -191,9 +201,21 @@ pub struct DemoArgs {
     /// Where recordings and the report page go
     #[arg(long, value_name = "DIR", default_value = "halloo-demo")]
     pub out: PathBuf,
-    /// One side speaks with this machine's microphone instead of recorded speech
+    /// Show one part alone
+    #[arg(long, value_name = "PART")]
+    pub only: Option<DemoPart>,
+    /// One side of the call speaks with this machine's microphone instead of recorded speech
     #[arg(long)]
     pub mic: bool,
+}
+
+/// A part of the demo.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum DemoPart {
+    /// Two call each other.
+    Call,
+    /// Six meet in a room.
+    Group,
 }
 
 /// `halloo devices`
