@@ -103,7 +103,8 @@ pub struct MediaArgs {
     /// Where received pictures go: `window`, `none`, or a Y4M file
     #[arg(long, value_name = "SINK", default_value = "none")]
     pub video_out: VideoOut,
-    /// Record what is received into this folder: received.wav and received.y4m, as long as the call
+    /// Record what is received into this folder: received.wav and received.y4m, as long as the call; in a room, in a folder for
+    /// each participant
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
     /// Play files once instead of again and again
@@ -184,7 +185,7 @@ pub struct JoinArgs {
     /// Pictures that can be received at once
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u8).range(1..=25))]
     pub slots: u8,
-    /// What to send and receive. Recordings are by participant: DIR/NAME/received.wav and received.y4m
+    /// What to send and receive.
     #[command(flatten)]
     pub media: MediaArgs,
 }

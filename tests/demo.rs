@@ -66,7 +66,7 @@ fn check_group(group: &Value) {
             let pair = pairs.iter().find(|pair| pair["receiver"] == receiver && pair["sender"] == sender).unwrap();
             let figure = |field: &str| pair[field].as_f64().unwrap_or_else(|| panic!("{field} of {pair}"));
             assert!((14.0..15.5).contains(&figure("frames_per_second")), "{pair}");
-            assert!(figure("heard_correlation") >= 0.9 && figure("wrong_clip_correlation") < 0.5, "{pair}");
+            assert!(figure("heard_correlation") >= 0.8 && figure("wrong_clip_correlation") < 0.5, "{pair}");
             assert!(figure("glass_to_glass_ms") > 0.0 && figure("mouth_to_ear_ms") > 0.0, "{pair}");
             assert_eq!((&pair["foreign_frames"], &pair["failures"]), (&0.into(), &Value::Array(Vec::new())));
         }

@@ -75,7 +75,8 @@ pub struct Pair {
 impl GroupMeasured {
     /// What was not as it should be, in words.
     pub(super) fn failures(&self) -> Vec<String> {
-        let unnoticed = self.participants.iter().filter_map(|member| verdict::of_member(member, self.participants.len()));
+        let unnoticed =
+            self.participants.iter().filter_map(|member| verdict::of_member(member, self.participants.len()));
         self.pairs.iter().flat_map(|pair| pair.failures.clone()).chain(unnoticed).collect()
     }
 

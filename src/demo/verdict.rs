@@ -7,7 +7,8 @@ const HEARD: f64 = 0.9;
 const WRONG: f64 = 0.3;
 const DISTINCT: f64 = 0.95;
 const SIMILAR: f64 = 0.9;
-/// A turn in a group is short: by chance more of it is like another's words.
+/// A turn in a group is short: a single packet that comes too late weighs more, and by chance more of it is like another's words.
+const HEARD_IN_TURN: f64 = 0.8;
 const WRONG_IN_TURN: f64 = 0.5;
 /// Pictures a second that each receives of each in a group, of [`PICTURE_RATE`].
 pub const RATE: f64 = 14.0;
@@ -60,22 +61,29 @@ pub(super) fn of_pair(receiver: &str, sender: &str, received: &Reception) -> Vec
     let sent = received.captured_per_second;
     check(
         rate >= RATE,
-        format!("{receiver} received {rate:.1} pictures a second of {sender}, not {RATE} of {PICTURE_RATE} ({sent:.1} were captured)"),
+        format!(
+            "{receiver} received {rate:.1} pictures a second of {sender}, not {RATE} of {PICTURE_RATE} ({sent:.1} were captured)"
+        ),
     );
     let foreign = received.foreign_frames;
     check(foreign == 0, format!("{receiver} received {foreign} pictures as {sender}'s that {sender} did not send"));
-    check(heard >= HEARD, format!("{receiver} did not hear {sender} well: correlation {heard:.2}, not {HEARD}"));
+    check(
+        heard >= HEARD_IN_TURN,
+        format!("{receiver} did not hear {sender} well: correlation {heard:.2}, not {HEARD_IN_TURN}"),
+    );
     let wrong = received.wrong_clip_correlation;
-    check(wrong < WRONG_IN_TURN, format!("{receiver} heard words as {sender}'s that others said: correlation {wrong:.2}"));
+    check(
+        wrong < WRONG_IN_TURN,
+        format!("{receiver} heard words as {sender}'s that others said: correlation {wrong:.2}"),
+    );
     failures
 }
 
 /// Whether the others noticed somebody's turn to speak.
 pub(super) fn of_member(member: &Member, count: usize) -> Option<String> {
     let others = count.saturating_sub(1);
-    (member.noticed_by < others).then(|| {
-        format!("only {} of {others} were told that {} was speaking", member.noticed_by, member.name)
-    })
+    (member.noticed_by < others)
+        .then(|| format!("only {} of {others} were told that {} was speaking", member.noticed_by, member.name))
 }
 
 #[cfg(test)]
@@ -132,7 +140,7 @@ mod tests {
         let bad: [fn(&mut Reception); 4] = [
             |r| r.frames_per_second = 13.9,
             |r| r.foreign_frames = 1,
-            |r| r.heard_correlation = 0.89,
+            |r| r.heard_correlation = 0.79,
             |r| r.wrong_clip_correlation = 0.51,
         ];
         for change in bad {

@@ -84,7 +84,9 @@ impl Reception {
         let counted: HashSet<usize> = captured
             .iter()
             .enumerate()
-            .filter(|(_, picture)| picture.captured_ns.is_some_and(|at| (from..to).contains(&Timestamp::from_nanos(at))))
+            .filter(|(_, picture)| {
+                picture.captured_ns.is_some_and(|at| (from..to).contains(&Timestamp::from_nanos(at)))
+            })
             .map(|(index, _)| index)
             .collect();
         let matched = glass_to_glass(captured, shown);
@@ -171,7 +173,10 @@ mod tests {
     fn nothing_is_nothing() {
         let none = Reception::of_pictures(&captured(150), &[], TOGETHER);
         assert_eq!((none.frames_per_second, none.foreign_frames), (0.0, 0));
-        assert!(Reception::of_pictures(&captured(10), &shown(0..10), (Timestamp::ZERO, Timestamp::ZERO)).frames_per_second == 0.0);
+        assert!(
+            Reception::of_pictures(&captured(10), &shown(0..10), (Timestamp::ZERO, Timestamp::ZERO)).frames_per_second
+                == 0.0
+        );
         assert!(trimmed(&AudioLog::default()).times.is_empty());
     }
 

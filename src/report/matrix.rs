@@ -19,7 +19,9 @@ use std::{fmt::Write, path::Path};
 pub(super) fn text(group: &GroupMeasured) -> String {
     let names: Vec<&str> = group.participants.iter().map(|member| member.name.as_str()).collect();
     let mut text = format!("A meeting: {}\n", lead(group));
-    text.push_str("  Who received whom (rows receive, columns send): pictures a second, and likeness of what was heard\n");
+    text.push_str(
+        "  Who received whom (rows receive, columns send): pictures a second, and likeness of what was heard\n",
+    );
     let _ = write!(text, "  {:<8}", "");
     for name in &names {
         let _ = write!(text, "{name:>11}");
@@ -96,7 +98,7 @@ pub(super) fn table(group: &GroupMeasured, out: &Path) -> Result<Markup> {
         div.wide {
             table.matrix {
                 tr {
-                    th { span.small { "received by ↓ from →" } }
+                    th { span.small { "receives ↓" br; "sends →" } }
                     @for sender in &names { th scope="col" { (sender) } }
                 }
                 @for row in &rows { (row) }
@@ -175,7 +177,7 @@ mod tests {
     #[test]
     fn rows_receive_and_columns_send_and_what_failed_is_marked() {
         let text = text(&meeting());
-        let row = |name: &str| text.lines().find(|line| line.trim_start().starts_with(name)).unwrap().to_owned();
+        let row = |name: &str| text.lines().rfind(|line| line.trim_start().starts_with(name)).unwrap().to_owned();
         assert_eq!(row("alice ").split_whitespace().collect::<Vec<_>>(), ["alice", "-", "15.0", "0.97"]);
         assert_eq!(row("bob ").split_whitespace().collect::<Vec<_>>(), ["bob", "!9.0", "0.97", "-"]);
     }

@@ -70,8 +70,7 @@ struct Figure {
 }
 
 fn figures(call: &CallMeasured) -> Vec<Figure> {
-    let row =
-        |name, value: &dyn Fn(&Side) -> String| Figure { name, alice: value(&call.alice), bob: value(&call.bob) };
+    let row = |name, value: &dyn Fn(&Side) -> String| Figure { name, alice: value(&call.alice), bob: value(&call.bob) };
     let or_dash = |v: Option<f64>, text: &dyn Fn(f64) -> String| v.map_or_else(|| "-".to_owned(), text);
     let pair = |median: Option<f64>, high: Option<f64>| match median.zip(high) {
         Some((m, p)) => format!("{m:.0} ms (p95 {p:.0})"),
