@@ -338,7 +338,11 @@ impl Worker {
             }
         });
         match source.start(waker) {
-            Ok(()) => self.source = Some(source),
+            Ok(()) => {
+                self.source = Some(source);
+                // Its first picture may be its only one.
+                self.not_before = Timestamp::ZERO;
+            }
             Err(e) => {
                 self.source = None;
                 (self.events)(VideoSenderEvent::SourceFailed(e.to_string()));
@@ -383,7 +387,8 @@ impl Worker {
             Some(mut frame) if due <= now => {
                 frame.captured_at = now;
                 self.encode(&frame, orders, orders.settings.max_frame_rate);
-                Timestamp::MAX
+                // Where rate control dropped it, it is still owed.
+                now + KEY_FRAME_PATIENCE
             }
             Some(_) => due,
             None => Timestamp::MAX,

@@ -1,9 +1,15 @@
 // A participant of a room in a few lines, in a browser's page, by the protocol alone: without Halloo's own client.
 
-/** Joins `room` from this page, which must be one of the server's. Sends the devices' sound and picture. */
-export async function join(page, { name, room, encodings = [{ scalabilityMode: 'L1T3' }], pictures = 9, size = [320, 180] }) {
+/**
+ * Joins `room` from this page, which must be one of the server's. Sends the devices' sound and picture. With `only` (`udp`,
+ * `tcp`) it is told of no candidates of another protocol, as if its network blocked it.
+ */
+export async function join(
+  page,
+  { name, room, encodings = [{ scalabilityMode: 'L1T3' }], pictures = 9, size = [320, 180], only = null },
+) {
   return page.evaluate(
-    async ({ name, room, encodings, pictures, size }) => {
+    async ({ name, room, encodings, pictures, size, only }) => {
       const KEPT = /sdes:|dependency-descriptor|transport-wide|abs-send-time|ssrc-audio-level|video-orientation/;
       const me = { room, events: [], descriptions: 0, slots: new Map(), participants: new Map(), problems: [] };
       window.participant?.pc?.close();
@@ -98,7 +104,9 @@ export async function join(page, { name, room, encodings = [{ scalabilityMode: '
         await pc.setLocalDescription();
         const { sdp } = pc.localDescription;
         const reply = await ask(sdp);
-        await pc.setRemoteDescription({ type: 'answer', sdp: reply.sdp });
+        const told = (line) => only === null || !line.startsWith('a=candidate:') || line.split(' ')[2] === only;
+        const lines = reply.sdp.split('\r\n');
+        await pc.setRemoteDescription({ type: 'answer', sdp: lines.filter(told).join('\r\n') });
         return { sdp, reply };
       };
       me.media = { microphone: 'on', camera: 'on', screen: 'off' };
@@ -116,7 +124,7 @@ export async function join(page, { name, room, encodings = [{ scalabilityMode: '
       });
       return { you: me.you, offered: sdp.length, answer: reply.sdp };
     },
-    { name, room, encodings, pictures, size },
+    { name, room, encodings, pictures, size, only },
   );
 }
 
@@ -160,4 +168,14 @@ export async function eventOf(page, type, fields = {}) {
     { type, fields },
   );
   return found.jsonValue();
+}
+
+/** What carries the connection: `udp` or `tcp`, as its selected pair says. */
+export async function carrier(page) {
+  return page.evaluate(async () => {
+    const stats = await window.participant.pc.getStats();
+    const transport = [...stats.values()].find((each) => each.type === 'transport');
+    const pair = stats.get(transport.selectedCandidatePairId);
+    return stats.get(pair.remoteCandidateId).protocol;
+  });
 }
