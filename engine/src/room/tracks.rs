@@ -16,7 +16,7 @@ use crate::{
     event_queue::EventQueue,
     media::MediaError,
     route::MediaInput,
-    tracks::{LocalMedia, RemoteAudio, RemoteAudioTrack, RemoteTrack, Reporter, forward_audio_events},
+    tracks::{ALL_LAYERS, LocalMedia, RemoteAudio, RemoteAudioTrack, RemoteTrack, Reporter, forward_audio_events},
     wire::{Wire, WireStats},
 };
 use halloo_protocol::{LeaveReason, Participant, ParticipantId, SourceKind};
@@ -133,8 +133,8 @@ impl RoomTracks {
         if let Some(wire) = &wire {
             self.local.use_route(Arc::new(wire.clone()));
             // Nobody has said anything of the new connection's sources.
-            self.local.set_wanted(SourceKind::Camera, true);
-            self.local.set_wanted(SourceKind::Screen, true);
+            self.local.set_wanted(SourceKind::Camera, ALL_LAYERS);
+            self.local.set_wanted(SourceKind::Screen, ALL_LAYERS);
         }
         self.wire.set(wire);
     }
