@@ -7,6 +7,7 @@
 //! ```
 
 mod actor;
+mod csrc_map;
 mod events;
 mod machine;
 mod members;

@@ -399,7 +399,8 @@ impl Worker {
                 frame.captured_at = now;
                 let shape = self.shape(now, &frame, orders.settings.max_frame_rate, orders);
                 self.encode(&frame, orders, &shape);
-                Timestamp::MAX
+                // Where rate control dropped it, it is still owed.
+                now + KEY_FRAME_PATIENCE
             }
             Some(_) => due,
             None => Timestamp::MAX,
