@@ -4,7 +4,7 @@ use super::{
     simulation::{Link, Meeting, Outbox},
     *,
 };
-use crate::av1::writer::Mode;
+use crate::av1::synthetic::Mode;
 use std::{collections::HashSet, time::Duration};
 
 const CLEAN: Link = Link { loss: 0.0, delay_ms: 5, jitter_ms: 0 };

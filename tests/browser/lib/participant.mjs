@@ -58,6 +58,12 @@ export function install() {
     });
   }
 
+  /** The answer without candidates of another protocol. */
+  function limited(sdp, protocol) {
+    const told = (line) => !line.startsWith('a=candidate:') || line.split(' ')[2] === protocol;
+    return sdp.split('\r\n').filter(told).join('\r\n');
+  }
+
   /** The encodings of which this much is received, made from what they were at first. */
   function adapted(now, initial, { encodings, spatial }) {
     return now.map((encoding, index) => {
@@ -89,9 +95,9 @@ export function install() {
 
   /**
    * `stream` is what is sent, `encodings` how its picture is; `pictures` are the slots for pictures; `via` is the port of a
-   * relay to the server's media. Events are kept, and passed to `onEvent`.
+   * relay to the server's media, `only` the one protocol that gets through. Events are kept, and passed to `onEvent`.
    */
-  window.enter = async ({ name, room, stream, encodings, pictures, via = null, onEvent = () => {} }) => {
+  window.enter = async ({ name, room, stream, encodings, pictures, via = null, only = null, onEvent = () => {} }) => {
     const me = { room, events: [], descriptions: 0, slots: new Map(), participants: new Map(), layers: [] };
     const take = (event) => {
       me.events.push(event);
@@ -137,7 +143,8 @@ export function install() {
       await pc.setLocalDescription();
       const { sdp } = pc.localDescription;
       const reply = await ask(sdp);
-      await pc.setRemoteDescription({ type: 'answer', sdp: via === null ? reply.sdp : through(reply.sdp, via) });
+      const answer = only === null ? reply.sdp : limited(reply.sdp, only);
+      await pc.setRemoteDescription({ type: 'answer', sdp: via === null ? answer : through(answer, via) });
       return { sdp, reply };
     };
     // A busy machine sends fewer pictures, not smaller ones: sizes are what the tests look at.

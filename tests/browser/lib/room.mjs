@@ -4,9 +4,13 @@ import { install } from './participant.mjs';
 
 /**
  * Joins `room` from this page, which must be one of the server's, as `window.participant`. Sends the devices' sound and
- * picture, and plays what comes; `via` is the port of a relay to the server's media.
+ * picture, and plays what comes; `via` is the port of a relay to the server's media. With `only` (`udp`, `tcp`) it is told of
+ * no candidates of another protocol, as if its network blocked it.
  */
-export async function join(page, { name, room, encodings = [{ scalabilityMode: 'L1T3' }], pictures = 9, size = [320, 180], via = null }) {
+export async function join(
+  page,
+  { name, room, encodings = [{ scalabilityMode: 'L1T3' }], pictures = 9, size = [320, 180], via = null, only = null },
+) {
   await page.evaluate(install);
   return page.evaluate(
     async ({ size: [width, height], ...options }) => {
@@ -37,7 +41,7 @@ export async function join(page, { name, room, encodings = [{ scalabilityMode: '
       show();
       return me.joined;
     },
-    { name, room, encodings, pictures, size, via },
+    { name, room, encodings, pictures, size, via, only },
   );
 }
 
@@ -82,4 +86,14 @@ export async function eventOf(page, type, fields = {}) {
     { type, fields },
   );
   return found.jsonValue();
+}
+
+/** What carries the connection: `udp` or `tcp`, as its selected pair says. */
+export async function carrier(page) {
+  return page.evaluate(async () => {
+    const stats = await window.participant.pc.getStats();
+    const transport = [...stats.values()].find((each) => each.type === 'transport');
+    const pair = stats.get(transport.selectedCandidatePairId);
+    return stats.get(pair.remoteCandidateId).protocol;
+  });
 }
