@@ -28,16 +28,16 @@ const MAX_PADDING: usize = 32;
 const MIN_PADDED: usize = 400;
 const MAX_SEGMENTS: usize = 64;
 
-/// AES-128-GCM with a nonce made of SSRC and sequence number: what SRTP does, without rollover counter and replay window.
+/// AES-256-GCM, which is what clients and unit negotiate, with a nonce made of SSRC and sequence number: what SRTP does, without rollover counter and replay window.
 #[derive(Debug)]
 pub(crate) struct Key(aead::LessSafeKey);
 
 impl Key {
     /// A key for one direction between a participant and the floor.
     pub(crate) fn new(participant: u8, direction: u8) -> Self {
-        let mut key = [0; 16];
+        let mut key = [0; 32];
         key[..2].copy_from_slice(&[participant, direction]);
-        Self(aead::LessSafeKey::new(aead::UnboundKey::new(&aead::AES_128_GCM, &key).expect("a key")))
+        Self(aead::LessSafeKey::new(aead::UnboundKey::new(&aead::AES_256_GCM, &key).expect("a key")))
     }
 
     fn nonce(packet: &[u8]) -> aead::Nonce {

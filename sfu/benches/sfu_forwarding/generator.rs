@@ -31,8 +31,9 @@ use rustix::{
 use crate::{
     cpu,
     floor::{Floor, Key},
+    janus::Janus,
     peer::{AV1, AV1_RTX, Counts, IDS, OPUS, Peer, Protection},
-    traffic::{AUDIO_INTERVAL, FRAME_INTERVAL},
+    traffic::Playback,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,6 +41,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const WARM_UP: Duration = Duration::from_millis(2_500);
 /// What is under way when nothing more is sent has arrived after this.
 const DRAIN: Duration = Duration::from_millis(60);
+
+/// Between two pictures.
+const PICTURE: Duration = Duration::from_micros(33_333);
 
 /// Who sends and who receives.
 #[derive(Clone, Copy, Debug)]
@@ -76,13 +80,17 @@ pub(crate) enum Forwarder {
     },
     /// The loop it is compared with.
     Floor(Floor),
+    /// The peer it is compared with.
+    Janus(Janus),
 }
 
 impl Forwarder {
-    fn thread(&self) -> &cpu::Thread {
+    /// Processor time so far: of the thread that forwards, or of all of Janus.
+    fn time(&self) -> Duration {
         match self {
-            Self::Sfu { thread, .. } => thread,
-            Self::Floor(floor) => &floor.thread,
+            Self::Sfu { thread, .. } => thread.time(),
+            Self::Floor(floor) => floor.thread.time(),
+            Self::Janus(janus) => janus.time(),
         }
     }
 }
@@ -115,8 +123,6 @@ pub(crate) struct Generator {
     peers: Vec<Peer>,
     clock: Clock,
     receiver: Receiver,
-    /// When each publisher's next frame and next sound is due.
-    due: Vec<[Timestamp; 2]>,
 }
 
 impl Generator {
@@ -146,18 +152,47 @@ impl Generator {
         let peers = (0..scenario.participants).map(|index| join(&handle, &endpoint, clock, scenario, index)).collect();
         let thread = cpu::Thread::named("sfu-shard-0");
         let mut own = Self::new(scenario, Forwarder::Sfu { handle, _events: events, thread }, peers, clock);
-        let deadline = Instant::now() + PATIENCE;
-        let connected = |peer: &Peer| matches!(&peer.protection, Protection::Client(client) if client.is_connected());
-        while !own.peers.iter().all(connected) {
-            assert!(Instant::now() < deadline, "not all connected in time");
-            own.turn(own.clock.now() + Duration::from_millis(20));
+        own.connect();
+        own
+    }
+
+    pub(crate) fn against_janus(scenario: Scenario) -> Self {
+        let mut janus = Janus::start();
+        let clock = Clock::start();
+        let endpoint =
+            Endpoint::new(Certificate::generate().expect("a certificate"), clock.origin()).expect("an endpoint");
+        let peer = |(client, server), index| {
+            Peer::new(socket(), server, Protection::Client(Box::new(client)), index as u32)
+        };
+        let publish = |index| {
+            let ssrc = 0x1000 + 2 * index as u32;
+            peer(janus.publish(&endpoint, clock, [ssrc, ssrc + 1]), index)
+        };
+        let publishers = (0..scenario.publishers).map(publish).collect();
+        let mut own = Self::new(scenario, Forwarder::Janus(janus), publishers, clock);
+        own.connect();
+        for index in (0..scenario.participants).filter(|index| scenario.receives(*index)) {
+            let Forwarder::Janus(janus) = &own.forwarder else { unreachable!() };
+            let feeds: Vec<_> = (0..scenario.publishers).filter(|feed| *feed != index).collect();
+            let number = own.peers.len();
+            let peer = peer(janus.subscribe(&endpoint, clock, &feeds), number);
+            own.peers.push(peer);
+            own.connect();
         }
         own
     }
 
+    /// Waits until media can flow.
+    fn connect(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.peers.iter().all(Peer::is_connected) {
+            assert!(Instant::now() < deadline, "not all connected in time");
+            self.turn(self.clock.now() + Duration::from_millis(20));
+        }
+    }
+
     fn new(scenario: Scenario, forwarder: Forwarder, peers: Vec<Peer>, clock: Clock) -> Self {
-        let due = vec![[Timestamp::ZERO; 2]; scenario.publishers];
-        Self { scenario, forwarder, peers, clock, receiver: Receiver::new(), due }
+        Self { scenario, forwarder, peers, clock, receiver: Receiver::new() }
     }
 
     /// Lets media flow until it flows evenly, then measures.
@@ -165,10 +200,10 @@ impl Generator {
         self.run(WARM_UP);
         self.drain();
         self.take_counts();
-        let (thread, own) = (self.forwarder.thread().clone(), cpu::Thread::current());
-        let (thread_before, own_before, began) = (thread.time(), own.time(), Instant::now());
+        let own = cpu::Thread::current();
+        let (before, own_before, began) = (self.forwarder.time(), own.time(), Instant::now());
         self.run(window);
-        let (used, own_used, took) = (thread.time() - thread_before, own.time() - own_before, began.elapsed());
+        let (used, own_used, took) = (self.forwarder.time() - before, own.time() - own_before, began.elapsed());
         self.drain();
         let (counts, expected) = self.take_counts();
         assert_eq!(counts.refused, 0, "the kernel took all that the generator sent");
@@ -205,18 +240,17 @@ impl Generator {
     fn run(&mut self, duration: Duration) {
         let start = self.clock.now() + Duration::from_millis(1);
         let publishers = self.scenario.publishers as u32;
-        for (index, due) in self.due.iter_mut().enumerate() {
+        for (index, peer) in self.peers.iter_mut().take(self.scenario.publishers).enumerate() {
             // Cameras and microphones of different people are not in step.
-            let index = index as u32;
-            *due = [
-                start + FRAME_INTERVAL * index / publishers,
-                start + AUDIO_INTERVAL * (2 * index + 1) / (2 * publishers),
-            ];
+            let begins = start + PICTURE * index as u32 / publishers;
+            let speaks = index < self.scenario.speakers;
+            peer.playback.get_or_insert_with(|| Playback::new(begins, speaks)).restart(begins);
         }
         while self.clock.now() < start + duration {
-            self.send_due();
-            let next = self.due.iter().flatten().min().copied().unwrap_or(start + duration);
-            self.turn(next.min(start + duration));
+            let now = self.clock.now();
+            self.peers.iter_mut().for_each(|peer| peer.play(now));
+            let next = self.peers.iter().filter_map(|peer| Some(peer.playback.as_ref()?.next_at())).min();
+            self.turn(next.unwrap_or(now).min(start + duration));
         }
     }
 
@@ -224,23 +258,6 @@ impl Generator {
         let until = self.clock.now() + DRAIN;
         while self.clock.now() < until {
             self.turn(until);
-        }
-    }
-
-    fn send_due(&mut self) {
-        let now = self.clock.now();
-        for (index, [frame, sound]) in self.due.iter_mut().enumerate() {
-            let peer = &mut self.peers[index];
-            if *frame <= now {
-                *frame += FRAME_INTERVAL;
-                peer.film();
-            }
-            if *sound <= now {
-                *sound += AUDIO_INTERVAL;
-                if index < self.scenario.speakers {
-                    peer.speak();
-                }
-            }
         }
     }
 

@@ -1,5 +1,5 @@
-//! One participant as the load generator plays it: sends what its camera and microphone give, checks every number that it
-//! receives, authenticates one packet in sixteen, and reports arrivals as a browser does.
+//! One participant as the load generator plays it: sends a recording, checks every number that it receives, authenticates one
+//! packet in sixteen, and reports arrivals and reception as a browser does.
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
@@ -7,13 +7,19 @@ use halloo_sfu::{
     client::{Client, Received},
     net::{Filled, Receiver, SendOutcome, Socket},
     rtp::{AudioLevel, ExtensionIds, OutgoingHeader, RtpHeader},
+    srtp::MAX_RTCP_OVERHEAD,
 };
-use halloo_transport::{PayloadType, Ssrc, Timestamp, twcc::ArrivalLog};
+use halloo_transport::{
+    PayloadType, Ssrc, Timestamp,
+    reports::{self, SenderInfo},
+    twcc::ArrivalLog,
+};
+use rtcp::reception_report::ReceptionReport;
 use shared::marshal::Marshal;
 
 use crate::{
     floor::{Key, TAG, header_len},
-    traffic::{Camera, VideoPacket},
+    traffic::{Playback, Stream},
 };
 
 pub(crate) const IDS: ExtensionIds = ExtensionIds {
@@ -31,7 +37,10 @@ pub(crate) const AV1: PayloadType = PayloadType(45);
 pub(crate) const AV1_RTX: PayloadType = PayloadType(46);
 const AUTHENTICATED: u64 = 16;
 const PICTURE_LOSS: u8 = 206;
-const BUFFER: usize = 1 << 16;
+const BUFFER: usize = 1 << 12;
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Any wall clock will do.
+const NTP_AT_ZERO: Duration = Duration::from_secs(3_900_000_000);
 
 /// How its packets are protected.
 pub(crate) enum Protection {
@@ -71,17 +80,17 @@ pub(crate) struct Peer {
     pub(crate) server: SocketAddr,
     pub(crate) protection: Protection,
     pub(crate) counts: Counts,
-    pub(crate) camera: Camera,
+    /// What it sends, where it sends.
+    pub(crate) playback: Option<Playback>,
     /// SSRC of the microphone; the camera's is the next.
     ssrc: u32,
     next: [u16; 2],
-    times: [u32; 2],
     transport_seq: u16,
     /// Highest number of each stream that arrived.
     streams: HashMap<u32, u16>,
     arrivals: ArrivalLog,
     seen: u64,
-    frame: Vec<VideoPacket>,
+    next_report: Timestamp,
     buffer: Box<[u8]>,
 }
 
@@ -92,15 +101,15 @@ impl Peer {
             server,
             protection,
             counts: Counts::default(),
-            camera: Camera::new(u64::from(number) + 1),
+            playback: None,
             ssrc: 0x1000 + 2 * number,
             next: [1; 2],
-            times: [0; 2],
             transport_seq: 1,
             streams: HashMap::new(),
             arrivals: ArrivalLog::new(),
             seen: 0,
-            frame: Vec::new(),
+            // Not all at once.
+            next_report: Timestamp::from_millis(31 * u64::from(number)),
             buffer: vec![0; BUFFER].into_boxed_slice(),
         }
     }
@@ -110,59 +119,39 @@ impl Peer {
         std::mem::take(&mut self.counts)
     }
 
-    /// Sends a packet of the microphone.
-    pub(crate) fn speak(&mut self) {
-        let len = self.camera.opus_packet();
-        self.times[0] = self.times[0].wrapping_add(960);
-        let mut header = self.header(0, OPUS);
-        header.audio_level = Some(AudioLevel { level: 20, voice: true });
-        let len = self.write(&header, 0, len);
-        self.send(len, len);
-    }
-
-    /// Sends the camera's next frame, as a burst.
-    pub(crate) fn film(&mut self) {
-        let mut frame = std::mem::take(&mut self.frame);
-        self.camera.next_frame(&mut frame);
-        let (mut used, mut segment) = (0, 0);
-        self.times[1] = self.times[1].wrapping_add(3_000);
-        for packet in &frame {
-            let mut header = self.header(1, AV1);
+    /// Sends what is due of the recording.
+    pub(crate) fn play(&mut self, now: Timestamp) {
+        while let Some(packet) = self.playback.as_mut().and_then(|playback| playback.poll(now)) {
+            let (stream, payload_type) = match packet.stream {
+                Stream::Audio => (0, OPUS),
+                Stream::Video => (1, AV1),
+            };
+            let mut header = self.header(stream, payload_type, packet.timestamp);
             header.marker = packet.marker;
-            header.dependency_descriptor = Some(packet.descriptor());
-            let len = self.write(&header, used, packet.payload);
-            if used > 0 && len > segment || segment > 0 && used % segment > 0 {
-                self.send(used, segment);
-                self.buffer.copy_within(used..used + len, 0);
-                used = 0;
+            match packet.stream {
+                Stream::Audio => header.audio_level = Some(AudioLevel { level: 20, voice: true }),
+                Stream::Video => header.dependency_descriptor = Some(&packet.descriptor),
             }
-            if used == 0 {
-                segment = len;
-            }
-            used += len;
+            let len = self.write(&header, packet.payload);
+            self.send(len);
         }
-        if used > 0 {
-            self.send(used, segment);
-        }
-        self.frame = frame;
     }
 
-    fn header(&mut self, stream: usize, payload_type: PayloadType) -> OutgoingHeader<'static> {
+    fn header(&mut self, stream: usize, payload_type: PayloadType, timestamp: u32) -> OutgoingHeader<'static> {
         let seq = self.next[stream];
         self.next[stream] = seq.wrapping_add(1);
         self.transport_seq = self.transport_seq.wrapping_add(1);
         self.counts.sent += 1;
-        let timestamp = self.times[stream];
         OutgoingHeader {
             transport_seq: Some(self.transport_seq),
             ..OutgoingHeader::new(Ssrc(self.ssrc + stream as u32), payload_type, seq, timestamp, &IDS)
         }
     }
 
-    /// Writes a sealed packet at `at`; its length.
-    fn write(&mut self, header: &OutgoingHeader<'_>, at: usize, payload: usize) -> usize {
+    /// Writes a sealed packet; its length.
+    fn write(&mut self, header: &OutgoingHeader<'_>, payload: usize) -> usize {
         const BYTES: [u8; 1_500] = [0x18; 1_500];
-        let room = &mut self.buffer[at..];
+        let room = &mut self.buffer;
         let layout = header.write_packet(&BYTES[..payload], room).expect("room");
         match &mut self.protection {
             Protection::Client(client) => client.protect_rtp(room, layout.len).expect("sealed"),
@@ -173,10 +162,49 @@ impl Peer {
         }
     }
 
-    fn send(&mut self, len: usize, segment: usize) {
-        if self.socket.send(self.server, None, &self.buffer[..len], segment) != SendOutcome::Sent {
+    fn send(&mut self, len: usize) {
+        if self.socket.send(self.server, None, &self.buffer[..len], len) != SendOutcome::Sent {
             self.counts.refused += 1;
         }
+    }
+
+    /// Sends RTCP, given in the clear in the buffer.
+    fn send_rtcp(&mut self, len: usize) {
+        let len = match &mut self.protection {
+            Protection::Client(client) => client.protect_rtcp(&mut self.buffer, len).expect("sealed"),
+            // The floor does not look at it; only its length and first bytes matter.
+            Protection::Floor { .. } => len + MAX_RTCP_OVERHEAD,
+        };
+        self.send(len);
+    }
+
+    /// The regular report: of what it sends and of what it receives.
+    fn report(&mut self, now: Timestamp) {
+        let ntp = reports::to_ntp(NTP_AT_ZERO + now.since(Timestamp::ZERO));
+        let senders: Vec<_> = self.playback.iter().flat_map(|playback| playback.senders(now)).collect();
+        let senders: Vec<_> = senders
+            .iter()
+            .enumerate()
+            .map(|(stream, (rtp_time, packets, bytes))| SenderInfo {
+                ssrc: Ssrc(self.ssrc + stream as u32),
+                rtp_time: *rtp_time,
+                packets: *packets,
+                bytes: *bytes,
+            })
+            .collect();
+        let block = |(ssrc, seq): (&u32, &u16)| ReceptionReport {
+            ssrc: *ssrc,
+            last_sequence_number: u32::from(*seq),
+            ..ReceptionReport::default()
+        };
+        let blocks: Vec<_> = self.streams.iter().map(block).collect();
+        let mut at = 0;
+        for packet in reports::compound(ntp, &senders, Ssrc(self.ssrc), &blocks, "generator") {
+            let bytes = packet.marshal().expect("RTCP");
+            self.buffer[at..at + bytes.len()].copy_from_slice(&bytes);
+            at += bytes.len();
+        }
+        self.send_rtcp(at);
     }
 
     /// Receives all that is there.
@@ -196,12 +224,11 @@ impl Peer {
         for message in self.arrivals.poll(now, Ssrc(self.ssrc), Ssrc(self.ssrc)) {
             let bytes = message.marshal().expect("RTCP");
             self.buffer[..bytes.len()].copy_from_slice(&bytes);
-            let len = match &mut self.protection {
-                Protection::Client(client) => client.protect_rtcp(&mut self.buffer, bytes.len()).expect("sealed"),
-                // The floor does not look at it; only its length and first bytes matter.
-                Protection::Floor { .. } => bytes.len() + 20,
-            };
-            self.send(len, len);
+            self.send_rtcp(bytes.len());
+        }
+        if self.is_connected() && self.next_report <= now {
+            self.next_report = now + REPORT_INTERVAL;
+            self.report(now);
         }
         if let Protection::Client(client) = &mut self.protection {
             client.handle_timeout(now);
@@ -216,7 +243,16 @@ impl Peer {
             Protection::Client(client) => client.next_timeout(),
             Protection::Floor { .. } => far,
         };
-        self.arrivals.next_timeout().unwrap_or(far).min(client)
+        let report = if self.is_connected() { self.next_report } else { far };
+        self.arrivals.next_timeout().unwrap_or(far).min(client).min(report)
+    }
+
+    /// Whether media can flow.
+    pub(crate) fn is_connected(&self) -> bool {
+        match &self.protection {
+            Protection::Client(client) => client.is_connected(),
+            Protection::Floor { .. } => true,
+        }
     }
 
     fn flush(&mut self) {
@@ -273,8 +309,8 @@ impl Peer {
                 rtcp = rtcp.get(len..).unwrap_or_default();
             }
         }
-        if wanted {
-            self.camera.ask_for_key_frame();
+        if let Some(playback) = self.playback.as_mut().filter(|_| wanted) {
+            playback.restart(now);
         }
     }
 }
