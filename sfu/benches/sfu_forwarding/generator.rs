@@ -1,7 +1,7 @@
 //! The load generator: all participants of a scenario on one thread and one processor, against the unit or the floor.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         mpsc::{Receiver as Events, sync_channel},
@@ -31,7 +31,7 @@ use rustix::{
 use crate::{
     cpu,
     floor::{Floor, Key},
-    janus::Janus,
+    janus::{ADDRESS, Janus, Own},
     peer::{AV1, AV1_RTX, Counts, IDS, OPUS, Peer, Protection},
     traffic::Playback,
 };
@@ -161,21 +161,23 @@ impl Generator {
         let clock = Clock::start();
         let endpoint =
             Endpoint::new(Certificate::generate().expect("a certificate"), clock.origin()).expect("an endpoint");
-        let peer = |(client, server), index| {
-            Peer::new(socket(), server, Protection::Client(Box::new(client)), index as u32)
+        let connection = |number: usize, make: &mut dyn FnMut(&Own<'_>) -> (Client, SocketAddr)| {
+            let socket = socket_at(ADDRESS.parse().expect("an address"));
+            let address = socket.local_addr().expect("an address");
+            let (client, server) = make(&Own { endpoint: &endpoint, clock, address });
+            Peer::new(socket, server, Protection::Client(Box::new(client)), number as u32)
         };
-        let publish = |index| {
+        let mut publishers = Vec::new();
+        for index in 0..scenario.publishers {
             let ssrc = 0x1000 + 2 * index as u32;
-            peer(janus.publish(&endpoint, clock, [ssrc, ssrc + 1]), index)
-        };
-        let publishers = (0..scenario.publishers).map(publish).collect();
+            publishers.push(connection(index, &mut |own| janus.publish(own, [ssrc, ssrc + 1])));
+        }
         let mut own = Self::new(scenario, Forwarder::Janus(janus), publishers, clock);
         own.connect();
         for index in (0..scenario.participants).filter(|index| scenario.receives(*index)) {
             let Forwarder::Janus(janus) = &own.forwarder else { unreachable!() };
             let feeds: Vec<_> = (0..scenario.publishers).filter(|feed| *feed != index).collect();
-            let number = own.peers.len();
-            let peer = peer(janus.subscribe(&endpoint, clock, &feeds), number);
+            let peer = connection(own.peers.len(), &mut |own| janus.subscribe(own, &feeds));
             own.peers.push(peer);
             own.connect();
         }
@@ -295,7 +297,11 @@ impl Drop for Generator {
 const ROOM: &str = "room";
 
 fn socket() -> Socket {
-    let bind = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket_at(IpAddr::from([127, 0, 0, 1]))
+}
+
+fn socket_at(ip: IpAddr) -> Socket {
+    let bind = SocketAddr::new(ip, 0);
     Socket::open(SocketConfig { bind, receive_buffer: 4 << 20, send_buffer: 4 << 20 }).expect("a socket")
 }
 

@@ -24,7 +24,8 @@ use serde_json::{Value, json};
 
 const PROGRAM: &str = "/usr/bin/janus";
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu/janus";
-const ADDRESS: &str = "10.77.0.1";
+/// The interface's; clients are there too.
+pub(crate) const ADDRESS: &str = "10.77.0.1";
 const HTTP: &str = "127.0.0.1:18088";
 const ROOM: u64 = 1_234;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -59,6 +60,14 @@ pub(crate) fn enter_namespace() {
     let own = std::env::current_exe().expect("this program");
     let error = namespace().arg(set_up).arg(own).args(std::env::args_os().skip(1)).env(WITHIN, "1").exec();
     panic!("entering a network namespace: {error}");
+}
+
+/// A client's own end.
+pub(crate) struct Own<'a> {
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) clock: Clock,
+    /// Of its socket.
+    pub(crate) address: SocketAddr,
 }
 
 /// A running Janus with a room.
@@ -109,21 +118,21 @@ impl Janus {
     }
 
     /// A participant who sends under these SSRCs (sound, pictures).
-    pub(crate) fn publish(&mut self, endpoint: &Endpoint, clock: Clock, ssrcs: [u32; 2]) -> (Client, SocketAddr) {
+    pub(crate) fn publish(&mut self, own: &Own<'_>, ssrcs: [u32; 2]) -> (Client, SocketAddr) {
         let mut handle = Handle::attach();
         let ufrag = format!("publisher{}", self.feeds.len());
-        let offer = description(endpoint, &ufrag, &["sendonly"; 2], &[0, 1], Some(ssrcs));
+        let offer = description(own, &ufrag, "sendonly", &[0, 1], Some(ssrcs));
         let body = json!({ "request": "joinandconfigure", "room": ROOM, "ptype": "publisher",
             "audiocodec": "opus", "videocodec": "av1", "bitrate": 50_000_000 });
         handle.message(&body, Some(json!({ "type": "offer", "sdp": offer })));
         let event = handle.event();
         let id = event["plugindata"]["data"]["id"].as_u64();
         self.feeds.push(id.unwrap_or_else(|| panic!("no publisher: {event}")));
-        client(endpoint, clock, &ufrag, &event)
+        client(own, &ufrag, &event)
     }
 
     /// A receiver of what `feeds`, in order of publishing, send. They have to be connected.
-    pub(crate) fn subscribe(&self, endpoint: &Endpoint, clock: Clock, feeds: &[usize]) -> (Client, SocketAddr) {
+    pub(crate) fn subscribe(&self, own: &Own<'_>, feeds: &[usize]) -> (Client, SocketAddr) {
         let mut handle = Handle::attach();
         let streams: Vec<_> = feeds.iter().map(|feed| json!({ "feed": self.feeds[*feed] })).collect();
         let body = json!({ "request": "join", "room": ROOM, "ptype": "subscriber", "streams": streams });
@@ -142,10 +151,10 @@ impl Janus {
         let offered = event["jsep"]["sdp"].as_str().expect("an offer");
         let kinds: Vec<_> =
             offered.lines().filter_map(|line| line.strip_prefix("m=")).map(|m| usize::from(m.starts_with("video"))).collect();
-        let answer = description(endpoint, &ufrag, &vec!["recvonly"; kinds.len()], &kinds, None);
+        let answer = description(own, &ufrag, "recvonly", &kinds, None);
         handle.message(&json!({ "request": "start" }), Some(json!({ "type": "answer", "sdp": answer })));
         handle.event();
-        client(endpoint, clock, &ufrag, &event)
+        client(own, &ufrag, &event)
     }
 }
 
@@ -185,14 +194,8 @@ loggers: {{ disable = "{}" }}
 }
 
 /// Our end: media sections of the `kinds` (0 sound, 1 pictures) with mids in order.
-fn description(
-    endpoint: &Endpoint,
-    ufrag: &str,
-    directions: &[&str],
-    kinds: &[usize],
-    ssrcs: Option<[u32; 2]>,
-) -> String {
-    let fingerprint = endpoint.sha256().map(|byte| format!("{byte:02X}")).join(":");
+fn description(own: &Own<'_>, ufrag: &str, direction: &str, kinds: &[usize], ssrcs: Option<[u32; 2]>) -> String {
+    let fingerprint = own.endpoint.sha256().map(|byte| format!("{byte:02X}")).join(":");
     let mids: Vec<_> = (0..kinds.len()).map(|mid| mid.to_string()).collect();
     let mut lines = vec![
         "v=0".to_owned(),
@@ -203,7 +206,7 @@ fn description(
         "a=msid-semantic: WMS *".to_owned(),
     ];
     const TRANSPORT_CC: &str = "a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
-    for (mid, (kind, direction)) in kinds.iter().zip(directions).enumerate() {
+    for (mid, kind) in kinds.iter().enumerate() {
         let of_kind: &[&str] = match kind {
             0 => &[
                 "m=audio 9 UDP/TLS/RTP/SAVPF 111",
@@ -225,6 +228,8 @@ fn description(
             "c=IN IP4 127.0.0.1".to_owned(),
             "a=rtcp-mux".to_owned(),
             format!("a=mid:{mid}"),
+            format!("a=candidate:1 1 udp 2130706431 {} {} typ host", own.address.ip(), own.address.port()),
+            "a=end-of-candidates".to_owned(),
             format!("a={direction}"),
             format!("a=ice-ufrag:{ufrag}"),
             "a=ice-pwd:passwordpasswordpassword".to_owned(),
@@ -243,7 +248,7 @@ fn description(
 }
 
 /// The client that Janus' end in an event's description asks for.
-fn client(endpoint: &Endpoint, clock: Clock, ufrag: &str, event: &Value) -> (Client, SocketAddr) {
+fn client(own: &Own<'_>, ufrag: &str, event: &Value) -> (Client, SocketAddr) {
     let sdp = event["jsep"]["sdp"].as_str().unwrap_or_else(|| panic!("no description: {event}"));
     let value = |name: &str| {
         let value = sdp.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {sdp}"));
@@ -257,7 +262,7 @@ fn client(endpoint: &Endpoint, clock: Clock, ufrag: &str, event: &Value) -> (Cli
     let candidate = sdp.lines().find(|line| line.starts_with("a=candidate:") && line.contains(ADDRESS));
     let fields: Vec<_> = candidate.expect("a candidate").split(' ').collect();
     let address = format!("{}:{}", fields[4], fields[5]).parse().expect("an address");
-    let client = Client::new(clock.now(), endpoint, ufrag, Server { credentials, fingerprint }).expect("a client");
+    let client = Client::new(own.clock.now(), own.endpoint, ufrag, Server { credentials, fingerprint }).expect("a client");
     (client, address)
 }
 
@@ -309,7 +314,7 @@ impl Handle {
 fn http(method: &str, path: &str, body: &str) -> Value {
     let mut stream = TcpStream::connect(HTTP).expect("Janus listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {HTTP}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!("{method} {path} HTTP/1.0\r\nHost: {HTTP}\r\nContent-Length: {}\r\n\r\n", body.len());
     stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).expect("Janus reads");
     let mut reply = String::new();
     stream.read_to_string(&mut reply).expect("Janus answers");

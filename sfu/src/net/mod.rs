@@ -5,10 +5,12 @@
 
 mod arena;
 mod clock;
+mod sender;
 mod socket;
 mod waker;
 
 pub use arena::{Arena, Arenas, Lease, Run, Runs, SEGMENT_ROOM};
 pub use clock::Clock;
+pub use sender::{Outgoing, Sender};
 pub use socket::{Filled, Received, Receiver, SendOutcome, Socket, SocketConfig};
 pub use waker::Waker;

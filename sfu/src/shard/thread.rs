@@ -28,7 +28,7 @@ use super::{
 use crate::{
     dtls::{Handshakes, Report, Workers},
     ice::{Credentials, Protocol},
-    net::{Clock, Filled, Receiver, SendOutcome, Socket, Waker},
+    net::{Clock, Filled, Outgoing, Receiver, Run, SendOutcome, Sender, Socket, Waker},
     room::{Command, ParticipantId, ReceiveSlot, Room},
 };
 
@@ -38,6 +38,8 @@ const BATCHES: usize = 8;
 const CONTROLS: usize = 64;
 /// Reports of handshakes in one turn, and how many may wait.
 const REPORTS: usize = 256;
+/// Between two looks for the rest of a picture.
+const PAUSE: Duration = Duration::from_micros(60);
 /// Events that could not be passed on are offered again after this.
 const RETRY_EVENTS: Duration = Duration::from_millis(10);
 
@@ -189,6 +191,7 @@ struct Thread<'a, E> {
 /// The socket as a core sees it.
 struct Outlet<'a> {
     socket: &'a Socket,
+    sender: Sender,
     lost: u64,
 }
 
@@ -201,6 +204,16 @@ impl Wire for Outlet<'_> {
         if outcome != SendOutcome::Sent {
             self.lost += 1;
         }
+    }
+
+    fn send_all<'a>(&mut self, sends: impl Iterator<Item = (Path, Run<'a>)>) {
+        let outgoing = |(path, run): (Path, Run<'a>)| Outgoing {
+            to: path.remote.address,
+            from: path.local,
+            bytes: run.bytes,
+            segment: run.segment,
+        };
+        self.lost += self.sender.send_all(self.socket, sends.map(outgoing));
     }
 
     fn max_segments(&self) -> usize {
@@ -217,7 +230,7 @@ impl<'a, E: EventSink> Thread<'a, E> {
     fn new(shell: &'a Shell, waker: &'a Waker, handshakes: Handshakes, events: &'a mut E) -> Self {
         Self {
             core: Core::new(shell.clock.now(), shell.config, handshakes),
-            outlet: Outlet { socket: &shell.socket, lost: 0 },
+            outlet: Outlet { socket: &shell.socket, sender: Sender::new(), lost: 0 },
             receiver: Receiver::new(),
             clock: shell.clock,
             waker,
@@ -239,7 +252,13 @@ impl<'a, E: EventSink> Thread<'a, E> {
             }
             self.core.end_batch(now, &mut self.outlet);
             self.pass_events_on();
-            if !received {
+            if received {
+                continue;
+            }
+            if self.core.lingers() {
+                // Not woken by each packet: they come together.
+                sleep(PAUSE);
+            } else {
                 self.wait();
             }
         }
