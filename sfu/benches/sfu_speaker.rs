@@ -14,13 +14,14 @@ use halloo_sfu::speaker::Dominant;
 use halloo_transport::{Timestamp, random::Random};
 
 const FOLDER: &str = "/usr/share/sounds/alsa";
-const WORDS: [&str; 8] = [
-    "Front_Center", "Front_Left", "Front_Right", "Rear_Center", "Rear_Left", "Rear_Right", "Side_Left", "Side_Right",
-];
+const WORDS: [&str; 8] =
+    ["Front_Center", "Front_Left", "Front_Right", "Rear_Center", "Rear_Left", "Rear_Right", "Side_Left", "Side_Right"];
 const TICK_MS: u64 = 20;
 const TICK_SAMPLES: usize = 960;
-/// Levels at or below are background.
+/// Above this level (a smaller number) is speech.
 const BACKGROUND: u8 = 60;
+/// The loudest background.
+const QUIET: u64 = 66;
 const PEOPLE: usize = 6;
 const ROOMS: u64 = 500;
 const REACH_P95_MS: f64 = 1_000.0;
@@ -60,13 +61,17 @@ struct Room {
     dominant: Dominant,
     random: Random,
     tick: u64,
+    /// Everybody's background.
+    noises: [u8; PEOPLE],
     /// When somebody became dominant, and who.
     switches: Vec<(u64, usize)>,
 }
 
 impl Room {
     fn new(seed: u64) -> Self {
-        Self { dominant: Dominant::new(), random: Random::new(seed + 1), tick: 0, switches: Vec::new() }
+        let mut random = Random::new(seed + 1);
+        let noises = std::array::from_fn(|_| (QUIET + random.next_u64() % 15) as u8);
+        Self { dominant: Dominant::new(), random, tick: 0, noises, switches: Vec::new() }
     }
 
     fn below(&mut self, bound: u64) -> u64 {
@@ -78,7 +83,7 @@ impl Room {
         self.tick += 1;
         let now = Timestamp::from_millis(TICK_MS * self.tick);
         for person in 0..PEOPLE {
-            let noise = (66 + self.below(20)) as u8;
+            let noise = self.noises[person] + self.below(7) as u8;
             let voice = voices.iter().find(|(who, _)| *who == person).map(|(_, level)| *level);
             let level = voice.map_or(noise, |level| level.min(noise));
             self.dominant.on_level(now, person, (TICK_SAMPLES as u64 * self.tick) as u32, level);

@@ -34,9 +34,10 @@ pub(crate) struct Key(aead::LessSafeKey);
 
 impl Key {
     /// A key for one direction between a participant and the floor.
-    pub(crate) fn new(participant: u8, direction: u8) -> Self {
+    pub(crate) fn new(participant: u16, direction: u8) -> Self {
         let mut key = [0; 32];
-        key[..2].copy_from_slice(&[participant, direction]);
+        let [high, low] = participant.to_be_bytes();
+        key[..3].copy_from_slice(&[high, low, direction]);
         Self(aead::LessSafeKey::new(aead::UnboundKey::new(&aead::AES_256_GCM, &key).expect("a key")))
     }
 
@@ -128,8 +129,8 @@ fn run(socket: &Socket, participants: &[(SocketAddr, Vec<usize>)], stop: &Atomic
         .enumerate()
         .map(|(index, (address, _))| Participant {
             address: *address,
-            from: Key::new(index as u8, 0),
-            to: Key::new(index as u8, 1),
+            from: Key::new(index as u16, 0),
+            to: Key::new(index as u16, 1),
             bytes: vec![0; ROOM].into_boxed_slice(),
             used: 0,
             segment: 0,

@@ -21,12 +21,18 @@ use halloo_sfu::{
     net::Clock,
 };
 use serde_json::{Value, json};
+use stun_rs::{
+    HMACKey, MessageClass, MessageEncoder, StunMessageBuilder, TransactionId,
+    attributes::stun::{Fingerprint, MessageIntegrity, XorMappedAddress},
+    methods::BINDING,
+};
 
 const PROGRAM: &str = "/usr/bin/janus";
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu/janus";
 /// The interface's; clients are there too.
 pub(crate) const ADDRESS: &str = "10.77.0.1";
 const HTTP: &str = "127.0.0.1:18088";
+const PASSWORD: &str = "passwordpasswordpassword";
 const ROOM: u64 = 1_234;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Says that this process is the one within the namespace.
@@ -70,6 +76,35 @@ pub(crate) struct Own<'a> {
     pub(crate) address: SocketAddr,
 }
 
+/// Answers Janus' own checks: its ICE library makes some in its lite mode too.
+#[derive(Debug)]
+pub(crate) struct Responder(HMACKey);
+
+impl Responder {
+    /// The answer to a check from `from`.
+    pub(crate) fn answer(&self, check: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
+        let id: [u8; 12] = check.get(8..20)?.try_into().ok()?;
+        let message = StunMessageBuilder::new(BINDING, MessageClass::SuccessResponse)
+            .with_transaction_id(TransactionId::from(id))
+            .with_attribute(XorMappedAddress::from(from))
+            .with_attribute(MessageIntegrity::new(self.0.clone()))
+            .with_attribute(Fingerprint::default())
+            .build();
+        let mut bytes = vec![0; 256];
+        let len = MessageEncoder::default().encode(&mut bytes, &message).ok()?;
+        bytes.truncate(len);
+        Some(bytes)
+    }
+}
+
+/// A client that Janus knows of.
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    pub(crate) responder: Responder,
+    /// Janus' end.
+    pub(crate) address: SocketAddr,
+}
+
 /// A running Janus with a room.
 pub(crate) struct Janus {
     process: Child,
@@ -88,7 +123,9 @@ impl Janus {
         let (ip, port) = HTTP.split_once(':').expect("an address");
         write(
             "janus.transport.http.jcfg",
-            format!("general: {{ json = \"compact\" base_path = \"/janus\" http = true port = {port} ip = \"{ip}\" }}\n"),
+            format!(
+                "general: {{ json = \"compact\" base_path = \"/janus\" http = true port = {port} ip = \"{ip}\" }}\n"
+            ),
         );
         let mut command = Command::new("taskset");
         command.args(["-c", "0", PROGRAM, "-F"]).arg(&folder).stdin(Stdio::null()).stdout(Stdio::null());
@@ -118,7 +155,7 @@ impl Janus {
     }
 
     /// A participant who sends under these SSRCs (sound, pictures).
-    pub(crate) fn publish(&mut self, own: &Own<'_>, ssrcs: [u32; 2]) -> (Client, SocketAddr) {
+    pub(crate) fn publish(&mut self, own: &Own<'_>, ssrcs: [u32; 2]) -> Connection {
         let mut handle = Handle::attach();
         let ufrag = format!("publisher{}", self.feeds.len());
         let offer = description(own, &ufrag, "sendonly", &[0, 1], Some(ssrcs));
@@ -132,7 +169,7 @@ impl Janus {
     }
 
     /// A receiver of what `feeds`, in order of publishing, send. They have to be connected.
-    pub(crate) fn subscribe(&self, own: &Own<'_>, feeds: &[usize]) -> (Client, SocketAddr) {
+    pub(crate) fn subscribe(&self, own: &Own<'_>, feeds: &[usize]) -> Connection {
         let mut handle = Handle::attach();
         let streams: Vec<_> = feeds.iter().map(|feed| json!({ "feed": self.feeds[*feed] })).collect();
         let body = json!({ "request": "join", "room": ROOM, "ptype": "subscriber", "streams": streams });
@@ -149,8 +186,11 @@ impl Janus {
         };
         let ufrag = format!("subscriber{}", handle.session % 1_000_000);
         let offered = event["jsep"]["sdp"].as_str().expect("an offer");
-        let kinds: Vec<_> =
-            offered.lines().filter_map(|line| line.strip_prefix("m=")).map(|m| usize::from(m.starts_with("video"))).collect();
+        let kinds: Vec<_> = offered
+            .lines()
+            .filter_map(|line| line.strip_prefix("m="))
+            .map(|m| usize::from(m.starts_with("video")))
+            .collect();
         let answer = description(own, &ufrag, "recvonly", &kinds, None);
         handle.message(&json!({ "request": "start" }), Some(json!({ "type": "answer", "sdp": answer })));
         handle.event();
@@ -232,7 +272,7 @@ fn description(own: &Own<'_>, ufrag: &str, direction: &str, kinds: &[usize], ssr
             "a=end-of-candidates".to_owned(),
             format!("a={direction}"),
             format!("a=ice-ufrag:{ufrag}"),
-            "a=ice-pwd:passwordpasswordpassword".to_owned(),
+            format!("a=ice-pwd:{PASSWORD}"),
             format!("a=fingerprint:sha-256 {fingerprint}"),
             "a=setup:active".to_owned(),
             TRANSPORT_CC.to_owned(),
@@ -248,10 +288,11 @@ fn description(own: &Own<'_>, ufrag: &str, direction: &str, kinds: &[usize], ssr
 }
 
 /// The client that Janus' end in an event's description asks for.
-fn client(own: &Own<'_>, ufrag: &str, event: &Value) -> (Client, SocketAddr) {
+fn client(own: &Own<'_>, ufrag: &str, event: &Value) -> Connection {
     let sdp = event["jsep"]["sdp"].as_str().unwrap_or_else(|| panic!("no description: {event}"));
     let value = |name: &str| {
-        let value = sdp.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {sdp}"));
+        let value =
+            sdp.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {sdp}"));
         value.trim().to_owned()
     };
     let credentials = Credentials::new(value("a=ice-ufrag:"), value("a=ice-pwd:")).expect("credentials");
@@ -262,8 +303,10 @@ fn client(own: &Own<'_>, ufrag: &str, event: &Value) -> (Client, SocketAddr) {
     let candidate = sdp.lines().find(|line| line.starts_with("a=candidate:") && line.contains(ADDRESS));
     let fields: Vec<_> = candidate.expect("a candidate").split(' ').collect();
     let address = format!("{}:{}", fields[4], fields[5]).parse().expect("an address");
-    let client = Client::new(own.clock.now(), own.endpoint, ufrag, Server { credentials, fingerprint }).expect("a client");
-    (client, address)
+    let now = own.clock.now();
+    let responder = Responder(HMACKey::new_short_term(PASSWORD).expect("a key"));
+    let client = Client::new(now, own.endpoint, ufrag, Server { credentials, fingerprint }).expect("a client");
+    Connection { client, responder, address }
 }
 
 /// A session of the HTTP API with one plugin handle.

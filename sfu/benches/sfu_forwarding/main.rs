@@ -5,16 +5,20 @@
 //! per packet that arrived, for Janus of its whole process; the median of the rounds counts, and a ratio is the median of the
 //! rounds' ratios. A window in which a packet is lost or forged, or the generator uses over 85 % of its processor, is void.
 //!
-//! `SFU_FORWARDING_ROUNDS`, `SFU_FORWARDING_SECONDS` and `SFU_FORWARDING_ONLY` (a scenario's name) change what is run;
+//! Two more figures come of the same parts: how soon somebody who joins sees a picture, and loss and delay under load.
+//!
+//! `SFU_FORWARDING_ROUNDS`, `SFU_FORWARDING_SECONDS` and `SFU_FORWARDING_ONLY` (a scenario's name, `joining` or `capacity`) change what is run;
 //! `SFU_FORWARDING_SYSTEM` (`sfu`, `floor` or `janus`) runs one of them alone, to be profiled.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that cannot measure stops")]
 #![allow(unreachable_pub, missing_docs, reason = "a program")]
 
+mod capacity;
 mod cpu;
 mod floor;
 mod generator;
 mod janus;
+mod joining;
 mod peer;
 mod traffic;
 
@@ -23,9 +27,9 @@ use std::time::Duration;
 use generator::{Generator, Scenario, Window};
 
 const SCENARIOS: [Scenario; 3] = [
-    Scenario { name: "1_to_10", publishers: 1, speakers: 1, participants: 11, mutual: false },
-    Scenario { name: "1_to_30", publishers: 1, speakers: 1, participants: 31, mutual: false },
-    Scenario { name: "meeting_of_6", publishers: 6, speakers: 3, participants: 6, mutual: true },
+    Scenario { name: "1_to_10", publishers: 1, speakers: 1, participants: 11, mutual: false, rooms: 1 },
+    Scenario { name: "1_to_30", publishers: 1, speakers: 1, participants: 31, mutual: false, rooms: 1 },
+    Scenario { name: "meeting_of_6", publishers: 6, speakers: 3, participants: 6, mutual: true, rooms: 1 },
 ];
 /// Most that forwarding may cost, in floors.
 const REACH: f64 = 1.3;
@@ -33,6 +37,9 @@ const REACH: f64 = 1.3;
 const REACH_OF_JANUS: f64 = 1.0 / 6.0;
 /// Most of its processor that the generator may use.
 const GENERATOR_LIMIT: f64 = 0.85;
+const REACH_FIRST_PICTURE_MS: f64 = 400.0;
+/// By how much the unit's delay may exceed the floor's.
+const REACH_MORE_DELAY_MS: f64 = 1.0;
 /// Rounds in which Janus runs too.
 const JANUS_ROUNDS: usize = 2;
 /// Windows of one round that may be void before the benchmark gives up.
@@ -53,7 +60,8 @@ fn main() {
         eprintln!("Janus is not installed (Debian: apt-get install janus), or cannot run here: it is left out");
     }
     cpu::pin(1);
-    for scenario in SCENARIOS.into_iter().filter(|s| only.as_deref().is_none_or(|only| only == s.name)) {
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    for scenario in SCENARIOS.into_iter().filter(|scenario| wanted(scenario.name)) {
         match system.as_deref() {
             Some("sfu") => _ = valid("sfu", scenario, window, Generator::against_sfu),
             Some("floor") => _ = valid("floor", scenario, window, Generator::against_floor),
@@ -61,6 +69,42 @@ fn main() {
             _ => compare(scenario, rounds, window),
         }
     }
+    if wanted("joining") && system.is_none() {
+        joining(if measures { 60 } else { 2 });
+    }
+    if wanted("capacity") && system.is_none() && measures {
+        capacity(window);
+    }
+}
+
+fn joining(times: usize) {
+    let taken = joining::measure(times);
+    let p95 = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[(values.len() - 1) * 95 / 100]
+    };
+    let connected = p95(taken.iter().map(|(connected, _)| *connected).collect());
+    let picture = p95(taken.iter().map(|(_, picture)| *picture).collect());
+    let unit = "ms from joining a room of ten to a whole key frame, p95";
+    row("sfu_join_to_first_picture", picture, unit, "ICE and DTLS alone, p95", connected, REACH_FIRST_PICTURE_MS);
+}
+
+fn capacity(window: Duration) {
+    let taken = capacity::measure(window, GENERATOR_LIMIT);
+    let (sfu, floor) = (taken.sfu, taken.floor);
+    let unit = format!("packets lost at {:.0} % of a processor, {} rooms of 1 to 30", 100.0 * sfu.share, taken.rooms);
+    row("sfu_loss_under_load", sfu.lost.max(0) as f64, &unit, FLOOR, floor.lost.max(0) as f64, 0.0);
+    let unit = "ms of forwarding delay p99 under that load, ten joining a second";
+    row(
+        "sfu_delay_under_load",
+        taken.sfu_p99_ms,
+        unit,
+        FLOOR,
+        taken.floor_p99_ms,
+        taken.floor_p99_ms + REACH_MORE_DELAY_MS,
+    );
+    let unit = "us of server CPU per forwarded packet under that load";
+    row("sfu_forwarding_under_load", sfu.micros, unit, FLOOR, floor.micros, REACH * floor.micros);
 }
 
 fn compare(scenario: Scenario, rounds: usize, window: Duration) {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use halloo_sfu::{
     client::{Client, Received},
-    net::{Filled, Receiver, SendOutcome, Socket},
+    net::{Clock, Filled, Receiver, SendOutcome, Socket},
     rtp::{AudioLevel, ExtensionIds, OutgoingHeader, RtpHeader},
     srtp::MAX_RTCP_OVERHEAD,
 };
@@ -18,7 +18,8 @@ use rtcp::reception_report::ReceptionReport;
 use shared::marshal::Marshal;
 
 use crate::{
-    floor::{Key, TAG, header_len},
+    floor::{Key, TAG},
+    janus::Responder,
     traffic::{Playback, Stream},
 };
 
@@ -36,6 +37,8 @@ pub(crate) const OPUS: PayloadType = PayloadType(111);
 pub(crate) const AV1: PayloadType = PayloadType(45);
 pub(crate) const AV1_RTX: PayloadType = PayloadType(46);
 const AUTHENTICATED: u64 = 16;
+/// Bytes at the start of a payload that say when it was sent.
+const STAMP: usize = 8;
 const PICTURE_LOSS: u8 = 206;
 const BUFFER: usize = 1 << 12;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -70,8 +73,19 @@ pub(crate) struct Counts {
     pub(crate) forged: u64,
     /// Packets that were authenticated.
     pub(crate) authenticated: u64,
+    /// Packets that arrived at those who came later.
+    pub(crate) joined: u64,
     /// Sends that the kernel refused.
     pub(crate) refused: u64,
+}
+
+/// What of a packet matters to [`Peer::follow_key_frame`].
+#[derive(Clone, Copy, Debug)]
+struct KeyFramePart {
+    ssrc: u32,
+    seq: u16,
+    starts: bool,
+    marker: bool,
 }
 
 /// A participant.
@@ -80,6 +94,8 @@ pub(crate) struct Peer {
     pub(crate) server: SocketAddr,
     pub(crate) protection: Protection,
     pub(crate) counts: Counts,
+    /// Answers the server's own checks, where it makes some.
+    pub(crate) responder: Option<Responder>,
     /// What it sends, where it sends.
     pub(crate) playback: Option<Playback>,
     /// SSRC of the microphone; the camera's is the next.
@@ -92,15 +108,25 @@ pub(crate) struct Peer {
     seen: u64,
     next_report: Timestamp,
     buffer: Box<[u8]>,
+    clock: Clock,
+    /// Nanoseconds on the way, of authenticated packets.
+    pub(crate) delays: Vec<u64>,
+    /// When media could flow.
+    pub(crate) connected_at: Option<Timestamp>,
+    /// When all of a first key frame was there.
+    pub(crate) first_picture_at: Option<Timestamp>,
+    /// The key frame that arrives: stream and next number.
+    key_frame: Option<(u32, u16)>,
 }
 
 impl Peer {
-    pub(crate) fn new(socket: Socket, server: SocketAddr, protection: Protection, number: u32) -> Self {
+    pub(crate) fn new(socket: Socket, server: SocketAddr, protection: Protection, clock: Clock, number: u32) -> Self {
         Self {
             socket,
             server,
             protection,
             counts: Counts::default(),
+            responder: None,
             playback: None,
             ssrc: 0x1000 + 2 * number,
             next: [1; 2],
@@ -111,6 +137,11 @@ impl Peer {
             // Not all at once.
             next_report: Timestamp::from_millis(31 * u64::from(number)),
             buffer: vec![0; BUFFER].into_boxed_slice(),
+            clock,
+            delays: Vec::new(),
+            connected_at: None,
+            first_picture_at: None,
+            key_frame: None,
         }
     }
 
@@ -150,9 +181,10 @@ impl Peer {
 
     /// Writes a sealed packet; its length.
     fn write(&mut self, header: &OutgoingHeader<'_>, payload: usize) -> usize {
-        const BYTES: [u8; 1_500] = [0x18; 1_500];
+        let mut bytes = [0x18; 1_500];
+        bytes[..STAMP].copy_from_slice(&self.clock.now().as_nanos().to_be_bytes());
         let room = &mut self.buffer;
-        let layout = header.write_packet(&BYTES[..payload], room).expect("room");
+        let layout = header.write_packet(&bytes[..payload.max(STAMP)], room).expect("room");
         match &mut self.protection {
             Protection::Client(client) => client.protect_rtp(room, layout.len).expect("sealed"),
             Protection::Floor { out, .. } => {
@@ -256,6 +288,9 @@ impl Peer {
     }
 
     fn flush(&mut self) {
+        if self.connected_at.is_none() && self.is_connected() {
+            self.connected_at = Some(self.clock.now());
+        }
         let Protection::Client(client) = &mut self.protection else { return };
         while let Some(datagram) = client.poll_transmit() {
             if self.socket.send(self.server, None, &datagram, datagram.len()) != SendOutcome::Sent {
@@ -274,6 +309,9 @@ impl Peer {
             self.arrivals.on_packet(now, seq, packet.len());
         }
         let (ssrc, seq, len) = (header.ssrc(), header.seq(), header.header_len());
+        // A structure comes with the first packet of a key frame.
+        let starts = header.extension(IDS.dependency_descriptor).is_some_and(|d| d.len() > 3 && d[0] & 0x80 != 0);
+        let part = KeyFramePart { ssrc, seq, starts, marker: header.marker() && header.payload_type() == AV1.0 };
         if header.payload_type() == AV1_RTX.0 {
             self.counts.extra += 1;
             return;
@@ -288,18 +326,50 @@ impl Peer {
         } else {
             self.counts.missing -= 1;
         }
+        self.follow_key_frame(now, part);
         if self.seen.is_multiple_of(AUTHENTICATED) {
-            self.counts.authenticated += 1;
-            let genuine = match &mut self.protection {
-                Protection::Client(client) => matches!(client.handle_datagram(now, packet), Received::Rtp(_)),
-                Protection::Floor { into, .. } => into.open(packet, header_len(packet).max(len)),
-            };
-            self.counts.forged += u64::from(!genuine);
+            self.authenticate(now, packet, len);
+        }
+    }
+
+    fn authenticate(&mut self, now: Timestamp, packet: &mut [u8], header: usize) {
+        self.counts.authenticated += 1;
+        let genuine = match &mut self.protection {
+            Protection::Client(client) => matches!(client.handle_datagram(now, packet), Received::Rtp(_)),
+            Protection::Floor { into, .. } => into.open(packet, header),
+        };
+        self.counts.forged += u64::from(!genuine);
+        if let Some(stamp) = packet.get(header..).and_then(|payload| payload.first_chunk::<STAMP>()).filter(|_| genuine)
+        {
+            let sent_at = Timestamp::from_nanos(u64::from_be_bytes(*stamp));
+            self.delays.push(self.clock.now().since(sent_at).as_nanos() as u64);
+        }
+    }
+
+    /// Notes when the first key frame is complete.
+    fn follow_key_frame(&mut self, now: Timestamp, packet: KeyFramePart) {
+        if self.first_picture_at.is_some() {
+            return;
+        }
+        if packet.starts {
+            self.key_frame = Some((packet.ssrc, packet.seq));
+        }
+        let Some((ssrc, next)) = self.key_frame else { return };
+        if ssrc == packet.ssrc && next == packet.seq {
+            self.key_frame = Some((ssrc, next.wrapping_add(1)));
+            if packet.marker {
+                self.first_picture_at = Some(now);
+            }
         }
     }
 
     /// ICE, DTLS, RTCP: only key-frame requests matter.
     fn take_other(&mut self, now: Timestamp, packet: &mut [u8]) {
+        if let ([0, 1, ..], Some(responder)) = (&*packet, &self.responder) {
+            let answer = responder.answer(packet, self.server).expect("a check");
+            self.socket.send(self.server, None, &answer, answer.len());
+            return;
+        }
         let Protection::Client(client) = &mut self.protection else { return };
         let mut wanted = false;
         if let Received::Rtcp(mut rtcp) = client.handle_datagram(now, packet) {

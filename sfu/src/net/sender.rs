@@ -169,8 +169,7 @@ struct Messages<'a> {
 impl Messages<'_> {
     fn push<T: Copy>(&mut self, level: i32, kind: i32, value: T) {
         // SAFETY: both only compute.
-        let (space, len) =
-            unsafe { (libc::CMSG_SPACE(size_of::<T>() as u32), libc::CMSG_LEN(size_of::<T>() as u32)) };
+        let (space, len) = unsafe { (libc::CMSG_SPACE(size_of::<T>() as u32), libc::CMSG_LEN(size_of::<T>() as u32)) };
         let Some(room) = self.control.0.get_mut(self.used..self.used + space as usize) else { return };
         // SAFETY: zeros are good values for integers.
         let mut header: libc::cmsghdr = unsafe { std::mem::zeroed() };
@@ -192,7 +191,8 @@ mod tests {
     use std::{net::UdpSocket, time::Duration};
 
     fn open(bind: &str) -> Socket {
-        Socket::open(SocketConfig { bind: bind.parse().unwrap(), receive_buffer: 1 << 20, send_buffer: 1 << 20 }).unwrap()
+        Socket::open(SocketConfig { bind: bind.parse().unwrap(), receive_buffer: 1 << 20, send_buffer: 1 << 20 })
+            .unwrap()
     }
 
     fn peer() -> UdpSocket {
@@ -212,7 +212,8 @@ mod tests {
         for bind in ["127.0.0.1:0", "0.0.0.0:0"] {
             let socket = open(bind);
             let peers: Vec<_> = (0..50).map(|_| peer()).collect();
-            let bytes: Vec<Vec<u8>> = (0..50u8).map(|n| [vec![n; 900], vec![n + 100; 900], vec![7; 30]].concat()).collect();
+            let bytes: Vec<Vec<u8>> =
+                (0..50u8).map(|n| [vec![n; 900], vec![n + 100; 900], vec![7; 30]].concat()).collect();
             let all = peers.iter().zip(&bytes).map(|(peer, bytes)| Outgoing {
                 to: peer.local_addr().unwrap(),
                 from: Some([127, 0, 0, 1].into()),
