@@ -39,11 +39,13 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         guests: plan.server.authenticator.guests,
         fingerprint: tls.as_ref().map(|tls| tls.fingerprint.clone()),
         media: Vec::new(),
+        media_tcp: false,
     };
     let mut server = Server::new(plan.server)?;
     if let Some(media) = &plan.media {
         let plane = Arc::new(SfuPlane::start(media)?);
         listening.media = plane.addresses();
+        listening.media_tcp = media.has_tcp();
         server = server.with_media(plane);
     }
     // Handlers stand before the address is told, so that whoever reads it may signal at once.
@@ -83,7 +85,7 @@ async fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Each connection is a file descriptor; the usual soft limit of 1,024 would end it early.
-fn raise_file_limit() {
+pub(crate) fn raise_file_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use crate::{
-    av1::writer::Mode,
+    av1::synthetic::Mode,
     rtp::{ExtensionIds, OutgoingHeader},
 };
 use halloo_transport::{Mid, PayloadType, Ssrc};

@@ -12,7 +12,7 @@ use super::{
     VideoWish,
 };
 use crate::{
-    av1::writer::Mode,
+    av1::synthetic::Mode,
     rtp::{OutgoingHeader, RtpHeader},
 };
 use halloo_transport::{Bitrate, Ssrc, Timestamp, random::Random};
