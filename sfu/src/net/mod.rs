@@ -5,12 +5,14 @@
 
 mod arena;
 mod clock;
+mod sender;
 mod socket;
 mod tcp;
 mod waker;
 
 pub use arena::{Arena, Arenas, Lease, Run, Runs, SEGMENT_ROOM};
 pub use clock::Clock;
+pub use sender::{Outgoing, Sender};
 pub use socket::{Filled, Received, Receiver, SendOutcome, Socket, SocketConfig};
 pub use tcp::{
     Connections, FrameTooLong, Frames, Incoming, Listener, MAX_FRAME, Partial, StreamBuffer, TcpLimits, TcpStats, frame,

@@ -1,7 +1,8 @@
 //! The path of a packet through the room.
 //!
 //! Packets are taken in as they come and go out together, to one receiver after another: what a receiver's packets touch
-//! (numbers, keys, arena) is touched once a burst instead of once a packet.
+//! (numbers, keys, arena) is touched once a burst instead of once a packet. A picture whose last packet is still to come waits
+//! for it a moment ([`LINGER`]): a sender's packets come microseconds apart, and to each receiver they then leave in one send.
 
 use super::{
     Event, Room,
@@ -22,6 +23,9 @@ use std::time::Duration;
 /// Longest time between two notices that a publisher is policed.
 const NOTICE_INTERVAL: Duration = Duration::from_millis(5_000);
 
+/// Longest wait of a picture's packets for the rest of it: what a burst from one sender takes, and far below what is noticed.
+const LINGER: Duration = Duration::from_micros(500);
+
 /// Packets that wait to go out at most, so that their bytes are in a cache still.
 const MAX_WAITING: usize = 64;
 /// Packets that go out to one receiver before the next one's turn.
@@ -39,6 +43,8 @@ pub(super) struct Taken {
     /// The stream's highest number then.
     highest: SeqNo,
     restarted: bool,
+    /// More of its picture is to come.
+    unfinished: bool,
 }
 
 impl Taken {
@@ -65,7 +71,15 @@ impl Room {
             self.forward(now, egress);
             self.assign(now, egress);
         }
+        if self.waiting.is_empty() {
+            self.waiting_since = now;
+        }
         self.waiting.push(taken);
+    }
+
+    /// Until when what was taken in should rather wait for more than be sent on; `None` where there is nothing to wait for.
+    pub fn lingers_until(&self) -> Option<Timestamp> {
+        self.waiting.last().filter(|taken| taken.unfinished).map(|_| self.waiting_since + LINGER)
     }
 
     /// Sends on what was taken in: to be called at the end of each batch of packets.
@@ -154,6 +168,7 @@ impl Room {
             seq,
             highest,
             restarted,
+            unfinished: source.kind() != SourceKind::Microphone && !header.marker(),
         })
     }
 

@@ -54,6 +54,8 @@ pub struct Room {
     events: VecDeque<Event>,
     /// Packets that were taken in and not sent on yet.
     waiting: Vec<forward::Taken>,
+    /// When the first of them came.
+    waiting_since: Timestamp,
     /// Slots have to be assigned anew.
     stale: Stale,
     next_cycle: Option<Timestamp>,
@@ -82,6 +84,7 @@ impl Room {
             recency: Vec::new(),
             events: VecDeque::new(),
             waiting: Vec::new(),
+            waiting_since: Timestamp::ZERO,
             stale: Stale::default(),
             next_cycle: None,
             scratch: bandwidth::Scratch::default(),

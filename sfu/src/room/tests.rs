@@ -4,7 +4,11 @@ use super::{
     simulation::{Link, Meeting, Outbox},
     *,
 };
-use crate::av1::synthetic::Mode;
+use crate::{
+    av1::synthetic::Mode,
+    rtp::{ExtensionIds, OutgoingHeader},
+};
+use halloo_transport::{Mid, PayloadType, Ssrc};
 use std::{collections::HashSet, time::Duration};
 
 const CLEAN: Link = Link { loss: 0.0, delay_ms: 5, jitter_ms: 0 };
@@ -225,4 +229,51 @@ fn hostile_bytes_change_nothing() {
     let from = meeting.now;
     meeting.run(2_000);
     assert!(spatial_layers(&meeting, 2, 1, from) > 0, "others go on");
+}
+
+#[test]
+fn a_pictures_packets_wait_a_moment_for_its_last_and_sound_does_not() {
+    let ids = ExtensionIds { transport_cc: Some(3), ..ExtensionIds::default() };
+    let section = |mid: &str, kind, payload_type, ssrc| PublishedSection {
+        mid: Mid(mid.into()),
+        kind,
+        payload_type: PayloadType(payload_type),
+        rtx_payload_type: None,
+        nack: false,
+        encodings: vec![Encoding { ssrc: Some(Ssrc(ssrc)), ..Encoding::default() }],
+    };
+    let config = ParticipantConfig {
+        published: vec![section("0", SourceKind::Microphone, 111, 1), section("1", SourceKind::Camera, 45, 2)],
+        slots: vec![],
+        incoming_extensions: ids,
+        outgoing_extensions: ids,
+        grants: Grants::ALL,
+        limits: Limits::default(),
+        feedback_ssrc: Ssrc(9),
+        cname: "c".into(),
+        seed: 1,
+    };
+    let mut room = Room::new(RoomConfig::default());
+    let id = room.join(Timestamp::ZERO, config).unwrap();
+    let packet = |ssrc, payload_type, seq, marker| {
+        let header =
+            OutgoingHeader { marker, ..OutgoingHeader::new(Ssrc(ssrc), PayloadType(payload_type), seq, 7, &ids) };
+        let mut bytes = vec![0; 100];
+        let layout = header.write_packet(b"picture", &mut bytes).unwrap();
+        bytes.truncate(layout.len);
+        bytes
+    };
+    let mut out = Outbox::default();
+    let micros = |micros| Timestamp::from_millis(10) + Duration::from_micros(micros);
+    room.handle_rtp(micros(0), id, &packet(2, 45, 1, false), &mut out);
+    room.handle_rtp(micros(100), id, &packet(2, 45, 2, false), &mut out);
+    assert_eq!(room.lingers_until(), Some(micros(500)), "counts from the first packet");
+    room.handle_rtp(micros(200), id, &packet(2, 45, 3, true), &mut out);
+    assert_eq!(room.lingers_until(), None, "it is whole");
+    room.forward(micros(200), &mut out);
+    room.handle_rtp(micros(900), id, &packet(1, 111, 1, false), &mut out);
+    assert_eq!(room.lingers_until(), None, "sound");
+    room.handle_rtp(micros(950), id, &packet(2, 45, 4, false), &mut out);
+    room.forward(micros(1_400), &mut out);
+    assert_eq!(room.lingers_until(), None, "nothing waits any more");
 }

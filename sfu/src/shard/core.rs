@@ -69,6 +69,8 @@ pub struct Core<R, H: Handshaking> {
     arenas: Arenas<Path>,
     events: VecDeque<Event>,
     next_sweep: Timestamp,
+    /// When the first room that waits for more of a picture sends on what it has.
+    lingers_until: Option<Timestamp>,
     stats: Stats,
 }
 
@@ -87,6 +89,7 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
             arenas: Arenas::new(config.arenas),
             events: VecDeque::new(),
             next_sweep: now + SWEEP,
+            lingers_until: None,
             stats: Stats::default(),
         }
     }
@@ -289,19 +292,31 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
 
     /// When [`Core::handle_timeout`] is next wanted.
     pub fn next_timeout(&self) -> Timestamp {
-        self.rooms.next_timeout().map_or(self.next_sweep, |at| at.min(self.next_sweep))
+        [self.rooms.next_timeout(), self.lingers_until].into_iter().flatten().fold(self.next_sweep, Timestamp::min)
+    }
+
+    /// Whether a room waits for more of a picture: it is sent on by the [`Core::end_batch`] after it came, or after a moment.
+    pub const fn lingers(&self) -> bool {
+        self.lingers_until.is_some()
     }
 
     /// Sends what is waiting in arenas, and sees to the rooms that something happened in.
     pub fn end_batch(&mut self, now: Timestamp, wire: &mut impl Wire) {
+        self.lingers_until = None;
         for _ in 0..self.rooms.touched() {
             // Touched again by this.
-            if let Some(index) = self.rooms.pop_touched() {
-                self.in_room(index, wire, |room, egress| room.forward(now, egress));
+            let Some(index) = self.rooms.pop_touched() else { break };
+            match self.lingers_in(index).filter(|until| *until > now) {
+                Some(until) => {
+                    self.lingers_until = Some(self.lingers_until.map_or(until, |first| first.min(until)));
+                    self.rooms.touch(index);
+                }
+                None => self.in_room(index, wire, |room, egress| room.forward(now, egress)),
             }
         }
         let stats = &mut self.stats;
-        self.arenas.take_all(|path, arena| egress::send(wire, stats, path, arena));
+        egress::send_all(wire, stats, &self.arenas);
+        self.arenas.take_all();
         // Rooms that could not give all their events away are touched again, for the next batch.
         for _ in 0..self.rooms.touched() {
             if let Some(index) = self.rooms.pop_touched() {
@@ -461,7 +476,7 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
                 Err(_) => return self.fail_room(index),
             }
         }
-        if self.events.len() >= self.config.max_events {
+        if self.events.len() >= self.config.max_events || self.lingers_in(index).is_some() {
             self.rooms.touch(index);
         }
         let Some(hosted) = self.rooms.get_mut(index) else { return };
@@ -470,6 +485,10 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
             Ok(timer) => self.rooms.arm(index, timer.map(|at| at.max(now + Duration::from_micros(100)))),
             Err(_) => self.fail_room(index),
         }
+    }
+
+    fn lingers_in(&mut self, index: RoomIndex) -> Option<Timestamp> {
+        self.rooms.get_mut(index)?.room.lingers_until()
     }
 
     fn push_event(&mut self, index: RoomIndex, event: impl FnOnce(Arc<str>) -> Event) {

@@ -10,6 +10,7 @@ use super::{
     wire::{Path, Wire},
 };
 use crate::{
+    ice::Protocol,
     net::{Arena, Arenas, Lease, SEGMENT_ROOM},
     room::{Egress, ParticipantId},
     rtp::OutgoingHeader,
@@ -99,6 +100,21 @@ fn lend<W: Wire>(path: Path, arenas: &mut Arenas<Path>, wire: &mut W, stats: &mu
     }
     arenas.take_oldest(|path, arena| send(wire, stats, path, arena));
     arenas.lend(path)
+}
+
+/// Sends what all arenas hold.
+pub(super) fn send_all<W: Wire>(wire: &mut W, stats: &mut Stats, arenas: &Arenas<Path>) {
+    let of_udp = |path: &Path| path.remote.protocol == Protocol::Udp;
+    for (path, arena) in arenas.lent().filter(|(path, _)| !of_udp(path)) {
+        send(wire, stats, path, arena);
+    }
+    let max_segments = wire.max_segments();
+    let lent = arenas.lent().filter(|(path, _)| of_udp(path));
+    let runs = lent.flat_map(|(path, arena)| arena.runs(max_segments).map(move |run| (path, run)));
+    wire.send_all(runs.inspect(|(_, run)| {
+        stats.sends += 1;
+        stats.bytes_sent += run.bytes.len() as u64;
+    }));
 }
 
 /// Sends what an arena holds.

@@ -16,6 +16,7 @@ pub trait Forwarding {
     fn leave(&mut self, now: Timestamp, id: ParticipantId, egress: &mut impl Egress);
     fn handle_rtp(&mut self, now: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress);
     fn forward(&mut self, now: Timestamp, egress: &mut impl Egress);
+    fn lingers_until(&self) -> Option<Timestamp>;
     fn handle_rtcp(&mut self, now: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress);
     fn add_slots(&mut self, now: Timestamp, id: ParticipantId, slots: &[ReceiveSlot], egress: &mut impl Egress);
     fn command(&mut self, now: Timestamp, command: Command, egress: &mut impl Egress);
@@ -43,6 +44,10 @@ impl Forwarding for Room {
 
     fn forward(&mut self, now: Timestamp, egress: &mut impl Egress) {
         Self::forward(self, now, egress);
+    }
+
+    fn lingers_until(&self) -> Option<Timestamp> {
+        Self::lingers_until(self)
     }
 
     fn handle_rtcp(&mut self, now: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress) {

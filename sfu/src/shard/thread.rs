@@ -30,7 +30,8 @@ use crate::{
     dtls::{Handshakes, Report, Workers},
     ice::{Credentials, Protocol},
     net::{
-        Clock, Connections, Filled, Listener, Receiver, SendOutcome, Socket, StreamBuffer, TcpLimits, TcpStats, Waker,
+        Clock, Connections, Filled, Listener, Outgoing, Receiver, Run, SendOutcome, Sender, Socket, StreamBuffer,
+        TcpLimits, TcpStats, Waker,
     },
     room::{Command, ParticipantId, ReceiveSlot, Room},
 };
@@ -41,6 +42,8 @@ const BATCHES: usize = 8;
 const CONTROLS: usize = 64;
 /// Reports of handshakes in one turn, and how many may wait.
 const REPORTS: usize = 256;
+/// Between two looks for the rest of a picture.
+const PAUSE: Duration = Duration::from_micros(60);
 /// Events that could not be passed on are offered again after this.
 const RETRY_EVENTS: Duration = Duration::from_millis(10);
 /// A thread that never waits looks at its TCP connections this often.
@@ -200,6 +203,7 @@ struct Thread<'a, E> {
 /// The sockets as a core sees them.
 struct Outlet<'a> {
     socket: &'a Socket,
+    sender: Sender,
     connections: Option<Connections<'a>>,
     now: Timestamp,
     lost: u64,
@@ -220,6 +224,16 @@ impl Wire for Outlet<'_> {
         }
     }
 
+    fn send_all<'a>(&mut self, sends: impl Iterator<Item = (Path, Run<'a>)>) {
+        let outgoing = |(path, run): (Path, Run<'a>)| Outgoing {
+            to: path.remote.address,
+            from: path.local,
+            bytes: run.bytes,
+            segment: run.segment,
+        };
+        self.lost += self.sender.send_all(self.socket, sends.map(outgoing));
+    }
+
     fn max_segments(&self) -> usize {
         self.socket.max_segments()
     }
@@ -236,7 +250,7 @@ impl<'a, E: EventSink> Thread<'a, E> {
         let connections = shell.tcp.as_ref().map(|(listener, limits)| Connections::new(now, listener, *limits));
         Self {
             core: Core::new(now, shell.config, handshakes),
-            outlet: Outlet { socket: &shell.socket, connections, now, lost: 0 },
+            outlet: Outlet { socket: &shell.socket, sender: Sender::new(), connections, now, lost: 0 },
             receiver: Receiver::new(),
             stream: StreamBuffer::new(),
             look_at_connections: now,
@@ -264,7 +278,13 @@ impl<'a, E: EventSink> Thread<'a, E> {
             }
             self.end_batch(now);
             self.pass_events_on();
-            if !received {
+            if received {
+                continue;
+            }
+            if self.core.lingers() {
+                // Not woken by each packet: they come together.
+                sleep(PAUSE);
+            } else {
                 self.wait();
             }
         }

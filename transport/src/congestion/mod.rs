@@ -107,11 +107,13 @@ impl CongestionController {
     }
 
     /// What all media together may use.
+    #[inline]
     pub fn target(&self) -> Bitrate {
         self.rate.target().min(self.loss.cap()).clamp(self.config.min, self.config.max)
     }
 
     /// What the pacer may send at.
+    #[inline]
     pub fn pacing_rate(&self) -> Bitrate {
         self.target().scale(if self.rate.is_draining() { DRAINING_PACING_FACTOR } else { PACING_FACTOR })
     }
@@ -122,6 +124,7 @@ impl CongestionController {
     }
 
     /// Takes a packet that leaves under transport-wide feedback.
+    #[inline]
     pub fn on_sent(&mut self, packet: &SentPacket) {
         self.application.on_sent(packet.sent_at, packet.size, self.target());
         if let Some(probe) = packet.probe {

@@ -70,6 +70,10 @@ impl Forwarding for Mirror {
 
     fn forward(&mut self, _: Timestamp, _: &mut impl Egress) {}
 
+    fn lingers_until(&self) -> Option<Timestamp> {
+        None
+    }
+
     fn handle_rtcp(&mut self, _: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress) {
         self.members.iter().filter(|(to, _)| *to != from).for_each(|(to, _)| egress.rtcp(*to, packet));
     }
