@@ -20,7 +20,7 @@ use rustix::{
 };
 
 use super::{
-    command::{Admission, Event, EventSink, JoinError},
+    command::{Admission, Event, EventSink, JoinError, RoomEntry},
     core::{Core, ShardConfig},
     stats::Stats,
     wire::{Path, Wire},
@@ -29,7 +29,7 @@ use crate::{
     dtls::{Handshakes, Report, Workers},
     ice::{Credentials, Protocol},
     net::{Clock, Filled, Receiver, SendOutcome, Socket, Waker},
-    room::{Command, ParticipantId, ReceiveSlot, Room},
+    room::{Command, ParticipantId, ReceiveSlot, Room, RoomSnapshot},
 };
 
 /// Batches of datagrams in one turn.
@@ -68,6 +68,13 @@ pub(crate) enum Control {
     },
     Stats {
         reply: Reply<ThreadStats>,
+    },
+    Rooms {
+        reply: Reply<Vec<RoomEntry>>,
+    },
+    Snapshot {
+        room: Arc<str>,
+        reply: Reply<Option<RoomSnapshot>>,
     },
     Stop,
     #[cfg(test)]
@@ -292,6 +299,8 @@ impl<'a, E: EventSink> Thread<'a, E> {
             }
             Control::CloseRoom { room } => core.close_room(now, &room, wire),
             Control::Stats { reply } => reply(ThreadStats { core: core.stats(), lost_in_kernel: wire.lost }),
+            Control::Rooms { reply } => reply(core.rooms()),
+            Control::Snapshot { room, reply } => reply(core.snapshot(now, &room)),
             Control::Stop => return Turn::Stop,
             #[cfg(test)]
             Control::Panic => panic!("as told"),
