@@ -17,6 +17,8 @@ pub(super) struct Listening {
     pub(super) fingerprint: Option<String>,
     /// Where clients are told to send rooms' media; empty where there are no rooms.
     pub(super) media: Vec<SocketAddr>,
+    /// Where operators look into rooms.
+    pub(super) debug: Option<SocketAddr>,
 }
 
 impl Listening {
@@ -37,6 +39,7 @@ impl Listening {
             "fingerprint": self.fingerprint,
             "pid": std::process::id(),
             "media": self.media,
+            "debug": self.debug,
         });
         println!("{line}");
     }
@@ -62,6 +65,9 @@ impl Listening {
             let ports: BTreeSet<u16> = self.media.iter().map(SocketAddr::port).collect();
             let ports: Vec<String> = ports.into_iter().map(|port| port.to_string()).collect();
             println!("Media of rooms comes in at UDP port {}.", ports.join(", "));
+        }
+        if let Some(debug) = self.debug {
+            println!("Rooms can be looked into at http://{debug}/debug/rooms, from this machine.");
         }
         println!(
             "{}",
