@@ -7,6 +7,7 @@ pub mod demo;
 pub mod devices;
 pub mod endpoint;
 pub mod exit;
+pub mod load;
 pub mod measure;
 pub mod report;
 pub mod serve;

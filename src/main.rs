@@ -5,7 +5,7 @@ use halloo::{
     cli::{Cli, Command},
     demo, devices, endpoint,
     exit::Exit,
-    serve, token,
+    load, serve, token,
 };
 use std::process::ExitCode;
 
@@ -35,6 +35,7 @@ fn on_runtime(command: Command) -> anyhow::Result<ExitCode> {
             Command::Answer(args) => endpoint::answer::run(*args).await.map(Into::into),
             Command::Join(args) => endpoint::join::run(*args).await.map(Into::into),
             Command::Demo(args) => demo::run(args).await.map(Into::into),
+            Command::Load(args) => load::run(*args).await.map(Into::into),
             Command::Devices(args) => devices::run(&args).map(Into::into),
             Command::Token(args) => token::run(&args),
         }

@@ -154,6 +154,11 @@ fn rooms_have_ports_that_are_told_unless_there_are_to_be_none() {
     assert_eq!(media.len(), 2);
     assert!(media.iter().all(|address| address.as_str().unwrap().starts_with("127.0.0.1:")), "{media:?}");
     assert!(server.get("/metrics").contains("halloo_sfu_rtp_sent_total{shard=\"1\"} 0"));
+    let over_tcp = |address: &serde_json::Value| std::net::TcpStream::connect(address.as_str().unwrap());
+    media.iter().for_each(|address| assert!(over_tcp(address).is_ok(), "{address}"));
+    let udp_only = serve(data.path(), &["--no-media-tcp"]);
+    assert!(over_tcp(&udp_only.line["media"][0]).is_err());
+
     let taken = media[0].as_str().unwrap().rsplit(':').next().unwrap();
     let second = halloo(data.path()).args(["serve", "--port", "0", "--media-port", taken]).output().unwrap();
     assert!(failure(&second).contains("--media-port"));

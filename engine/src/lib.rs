@@ -31,6 +31,8 @@ mod error;
 mod event_queue;
 #[doc(hidden)]
 pub mod fuzz;
+#[doc(hidden)]
+pub mod load;
 pub mod media;
 mod room;
 mod route;

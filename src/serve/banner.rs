@@ -19,6 +19,8 @@ pub(super) struct Listening {
     pub(super) media: Vec<SocketAddr>,
     /// Where operators look into rooms.
     pub(super) debug: Option<SocketAddr>,
+    /// Whether it comes in over TCP too.
+    pub(super) media_tcp: bool,
 }
 
 impl Listening {
@@ -64,7 +66,8 @@ impl Listening {
         if !self.media.is_empty() && !self.local.ip().is_loopback() {
             let ports: BTreeSet<u16> = self.media.iter().map(SocketAddr::port).collect();
             let ports: Vec<String> = ports.into_iter().map(|port| port.to_string()).collect();
-            println!("Media of rooms comes in at UDP port {}.", ports.join(", "));
+            let protocols = if self.media_tcp { "UDP and TCP" } else { "UDP" };
+            println!("Media of rooms comes in at {protocols} port {}.", ports.join(", "));
         }
         if let Some(debug) = self.debug {
             println!("Rooms can be looked into at http://{debug}/debug/rooms, from this machine.");

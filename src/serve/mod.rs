@@ -41,6 +41,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         fingerprint: tls.as_ref().map(|tls| tls.fingerprint.clone()),
         media: Vec::new(),
         debug: None,
+        media_tcp: false,
     };
     let mut server = Server::new(plan.server)?;
     // Listens until the server has ended.
@@ -53,6 +54,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
             listening.debug = Some(started.address);
             debugging = Some(started);
         }
+        listening.media_tcp = media.has_tcp();
         server = server.with_media(plane);
     }
     // Handlers stand before the address is told, so that whoever reads it may signal at once.
@@ -93,7 +95,7 @@ async fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Each connection is a file descriptor; the usual soft limit of 1,024 would end it early.
-fn raise_file_limit() {
+pub(crate) fn raise_file_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

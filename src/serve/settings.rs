@@ -97,8 +97,8 @@ pub struct Settings {
     /// Takes calls between two only, and opens no port for media.
     #[arg(long, env = "HALLOO_NO_ROOMS")]
     pub no_rooms: bool,
-    /// The UDP port of rooms' media, and one more for each further shard; 10000 unless given, any free ones where only this
-    /// machine is served.
+    /// The port of rooms' media, UDP and TCP, and one more for each further shard; 10000 unless given, any free ones where only
+    /// this machine is served.
     #[arg(long, value_name = "PORT", env = "HALLOO_MEDIA_PORT", conflicts_with = "no_rooms")]
     pub media_port: Option<u16>,
     /// The address to listen on for rooms' media; that of --bind unless given, every address behind a proxy.
@@ -124,6 +124,9 @@ pub struct Settings {
     /// given.
     #[arg(long, value_name = "ADDRESS:PORT", env = "HALLOO_DEBUG_LISTEN", conflicts_with = "no_rooms")]
     pub debug_listen: Option<SocketAddr>,
+    /// Takes rooms' media over UDP only: who is in a network that blocks UDP needs a TURN server then.
+    #[arg(long, env = "HALLOO_NO_MEDIA_TCP", conflicts_with = "no_rooms")]
+    pub no_media_tcp: bool,
     /// Connections from one address; 100 unless given.
     #[arg(long, value_name = "N", env = "HALLOO_CONNECTIONS_PER_ADDRESS")]
     pub connections_per_address: Option<usize>,
@@ -178,6 +181,7 @@ impl Settings {
             media_shards: self.media_shards.or(file.media_shards),
             media_pin: self.media_pin || file.media_pin,
             debug_listen: self.debug_listen.or(file.debug_listen),
+            no_media_tcp: self.no_media_tcp || file.no_media_tcp,
             connections_per_address: self.connections_per_address.or(file.connections_per_address),
             max_connections: self.max_connections.or(file.max_connections),
             messages_per_second: self.messages_per_second.or(file.messages_per_second),
@@ -257,6 +261,7 @@ fn media(settings: &Settings, bind: IpAddr) -> anyhow::Result<MediaPlan> {
         announce: settings.media_address.clone(),
         shards: settings.media_shards,
         pin: settings.media_pin,
+        no_tcp: settings.no_media_tcp,
     };
     MediaPlan::new(said, bind, settings.behind_proxy)
 }

@@ -249,7 +249,15 @@ test('the server is killed and restarted: everybody is back in the room by thems
   await server.stop('SIGKILL');
   await alice.getByText('The server cannot be reached').waitFor();
   await serve(t, { folder, port: server.port });
-  await Promise.all([alice, bob].map((page) => page.locator('.banner').waitFor({ state: 'detached' })));
+  const up = performance.now();
+  const seesAgain = async (page, whom) => {
+    await page.locator('.banner').waitFor({ state: 'detached' });
+    await pictureOf(page, whom);
+    return Math.round(performance.now() - up);
+  };
+  const took = await Promise.all([seesAgain(alice, 'bob'), seesAgain(bob, 'alice')]);
+  t.diagnostic(`pictures are back ${took.join(' and ')} ms after the server`);
+  assert.ok(Math.max(...took) <= 3_000, `pictures were back after ${took.join(' and ')} ms`);
   await alice.waitForTimeout(1_500);
   await assertReceives(all, 'alice', 'bob', 'alice');
   await assertReceives(all, 'bob', 'alice', 'bob');

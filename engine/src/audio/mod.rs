@@ -32,6 +32,7 @@ mod wav;
 #[cfg(feature = "devices")]
 pub use device::{DeviceChoice, DeviceError, DeviceEvent, DeviceInfo, DeviceKind, DeviceSource, Playout, devices};
 pub use jitter_buffer::JitterBufferStats;
+pub(crate) use opus::OpusEncoder;
 pub use opus::{Application, AudioSettings, Dtx, Fec, OpusError};
 pub use pace::PacedBy;
 pub use publication::PublishedStats;

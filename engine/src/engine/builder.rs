@@ -133,7 +133,7 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// The WebSocket address that a person's idea of a server means.
-fn server_url(address: &str) -> Result<Url, BuildError> {
+pub(crate) fn server_url(address: &str) -> Result<Url, BuildError> {
     let fail = |why: String| BuildError::Address { address: address.to_owned(), why };
     let text = if address.contains("://") { address.to_owned() } else { format!("ws://{address}") };
     let mut url = Url::parse(&text).map_err(|e| fail(e.to_string()))?;

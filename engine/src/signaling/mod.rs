@@ -7,3 +7,4 @@ mod tls;
 pub(crate) use self::core::Notice;
 pub(crate) use socket::{SignalClient, SignalConfig};
 pub use tls::Fingerprint;
+pub(crate) use tls::client_config;

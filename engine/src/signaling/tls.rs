@@ -65,7 +65,7 @@ impl fmt::Debug for Fingerprint {
 }
 
 /// The TLS configuration of a client that trusts public authorities, or only the certificate with this fingerprint.
-pub(super) fn client_config(pin: Option<Fingerprint>) -> Result<Arc<ClientConfig>, rustls::Error> {
+pub(crate) fn client_config(pin: Option<Fingerprint>) -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
     let config = match pin {

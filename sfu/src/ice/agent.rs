@@ -183,6 +183,17 @@ impl Agent {
         self.paths.iter().map(|path| path.address)
     }
 
+    /// Forgets a path that is no longer there, as a TCP connection that ended. Where it was the selected one, the path that was
+    /// checked last takes its place; without any, the next check selects one. Returns whether the selected path changed.
+    pub fn remove(&mut self, address: TransportAddress) -> bool {
+        self.paths.retain(|path| path.address != address);
+        let was_selected = self.selected == Some(address);
+        if was_selected {
+            self.selected = self.paths.iter().max_by_key(|path| path.last_check).map(|path| path.address);
+        }
+        was_selected
+    }
+
     /// Our user fragments that are valid now: one, or two during an ICE restart.
     pub fn ufrags(&self) -> impl Iterator<Item = &str> {
         [Some(&self.current), self.previous.as_ref()].into_iter().flatten().map(|generation| generation.local.ufrag())

@@ -171,6 +171,22 @@ fn a_path_that_fell_silent_gives_way_without_a_nomination() {
 }
 
 #[test]
+fn a_path_that_ended_gives_way_to_the_one_checked_last_and_then_to_the_next_check() {
+    let mut agent = agent();
+    let later = |seconds| START + Duration::from_secs(seconds);
+    check(&mut agent, later(3), address(3), CHECK);
+    check(&mut agent, later(2), address(2), CHECK);
+    check(&mut agent, later(1), address(1), NOMINATION);
+    assert!(!agent.remove(address(9)));
+    assert!(agent.remove(address(1)));
+    assert_eq!(agent.selected(), Some(address(3)));
+    assert!(!agent.remove(address(2)) && agent.remove(address(3)));
+    assert_eq!(agent.selected(), None);
+    assert_eq!(agent.consent_until(), later(1) + CONSENT, "consent lasts");
+    assert_eq!(check(&mut agent, later(4), address(4), CHECK).selected, Some(address(4)));
+}
+
+#[test]
 fn consent_is_renewed_by_verified_checks_only() {
     let mut agent = agent();
     assert_eq!(agent.consent_until(), START + CONSENT);

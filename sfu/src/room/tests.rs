@@ -4,7 +4,7 @@ use super::{
     simulation::{Link, Meeting, Outbox},
     *,
 };
-use crate::av1::writer::Mode;
+use crate::av1::synthetic::Mode;
 use std::{collections::HashSet, time::Duration};
 
 const CLEAN: Link = Link::CLEAN;

@@ -1,7 +1,8 @@
 //! A shard without socket, clock and threads.
 //!
-//! Feed it with [`Core::handle_datagrams`], [`Core::handle_report`], [`Core::handle_timeout`] and the control methods; call
-//! [`Core::end_batch`] after each batch of them, which sends what rooms want sent; then drain [`Core::poll_event`].
+//! Feed it with [`Core::handle_datagrams`], [`Core::handle_frame`], [`Core::handle_report`], [`Core::handle_timeout`] and the
+//! control methods; call [`Core::end_batch`] after each batch of them, which sends what rooms want sent; then drain
+//! [`Core::poll_event`].
 
 use std::{
     collections::VecDeque,
@@ -218,6 +219,37 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
         for datagram in datagrams.chunks_mut(segment.max(1)) {
             self.handle_datagram(now, from, datagram, wire);
         }
+    }
+
+    /// Takes a datagram that came over a TCP connection from `peer`. Its bytes are overwritten.
+    pub fn handle_frame(&mut self, now: Timestamp, peer: SocketAddr, datagram: &mut [u8], wire: &mut impl Wire) {
+        // Answers leave by the connection, whichever of our addresses it ends at.
+        let from = Path { remote: TransportAddress::tcp(peer), local: None };
+        self.handle_datagram(now, from, datagram, wire);
+    }
+
+    /// Whether a session was proven to be at the other end of the TCP connection from `peer`.
+    pub fn knows(&self, peer: SocketAddr) -> bool {
+        self.demux.by_address(TransportAddress::tcp(peer)).is_some()
+    }
+
+    /// Takes note that the TCP connection from `peer` ended. Its session goes on where else it was checked, or once it is
+    /// checked again from anywhere, until consent runs out.
+    pub fn handle_disconnected(&mut self, now: Timestamp, peer: SocketAddr, wire: &mut impl Wire) {
+        let address = TransportAddress::tcp(peer);
+        let Some(key) = self.demux.by_address(address) else { return };
+        self.demux.release(address, key);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if !session.agent.remove(address) || session.srtp.is_none() {
+            return;
+        }
+        session.local = None;
+        let (index, participant) = (session.room, session.participant);
+        let command = match session.agent.selected() {
+            Some(_) => Command::Connected(participant),
+            None => Command::Disconnected(participant),
+        };
+        self.in_room(index, wire, |room, egress| room.command(now, command, egress));
     }
 
     /// Takes what became of a handshake.

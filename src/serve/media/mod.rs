@@ -67,7 +67,11 @@ impl SfuPlane {
         let unit = match Sfu::start(&config, Events(event_sender)) {
             Ok(unit) => Arc::new(unit),
             Err(error @ StartError::Listen { .. }) => {
-                return Err(error).context("rooms need a UDP port for media: take another --media-port, or --no-rooms");
+                let advice = match error {
+                    StartError::Listen { protocol: "TCP", .. } => "take another --media-port, or --no-media-tcp",
+                    _ => "take another --media-port, or --no-rooms",
+                };
+                return Err(error).with_context(|| format!("rooms need a port for media: {advice}"));
             }
             Err(error) => return Err(error).context("rooms cannot be served; --no-rooms goes without"),
         };

@@ -20,7 +20,7 @@ use super::{
     subscriber::TRANSPORT_OVERHEAD,
 };
 use crate::{
-    av1::writer::Mode,
+    av1::synthetic::Mode,
     rtp::{OutgoingHeader, RtpHeader},
 };
 use halloo_transport::{Bitrate, Ssrc, Timestamp, random::Random};

@@ -2,7 +2,7 @@
 
 use super::super::{Encoding, PublishedSection, SourceKind};
 use crate::{
-    av1::writer::{self, Frame, Mode},
+    av1::synthetic::{self, Frame, Mode},
     rtp::{AudioLevel, ExtensionIds, OutgoingHeader},
 };
 use halloo_transport::{Mid, PayloadType, Ssrc, Timestamp, random::Random};
@@ -128,7 +128,7 @@ impl Sender {
             for i in 0..count {
                 let (first, last) = (i == 0, i + 1 == count);
                 let frame = Frame { mode: self.mode, index: self.since_key, first, last, number: self.number };
-                let descriptor = writer::descriptor(&frame);
+                let descriptor = synthetic::descriptor(&frame);
                 let marker = last && spatial + 1 == self.mode.spatial();
                 let mut payload = vec![0; STAMP + size / count];
                 Stamp { ssrc: self.video_ssrc, seq: self.video_seq }.write(&mut payload);

@@ -1,6 +1,7 @@
 //! A shard without threads: a room that mirrors, clients, handshakes and a wire that collects, all on one clock.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -11,7 +12,7 @@ use super::super::*;
 use crate::{
     client::{Client, InlineHandshakes, Received, Server},
     dtls::{Certificate, Endpoint, Fingerprint},
-    ice::{Credentials, TransportAddress},
+    ice::{Credentials, Protocol, TransportAddress},
     room::{
         self, Command, Egress, Grants, Limits, ParticipantConfig, ParticipantId, ReceiveSlot, RoomConfig, RoomSnapshot,
         SlotKind,
@@ -145,6 +146,8 @@ pub(super) struct World {
     pub(super) server: Endpoint,
     pub(super) client: Endpoint,
     pub(super) participants: Vec<Participant>,
+    /// Addresses whose datagrams travel over TCP.
+    pub(super) tcp: BTreeSet<SocketAddr>,
     /// Sends that carried something to participants in the last step: segments of each.
     pub(super) sends: Vec<usize>,
     made: u32,
@@ -161,8 +164,8 @@ impl World {
         let (server, client) = (endpoint(), endpoint());
         let handshakes = InlineHandshakes::new(server.clone());
         let core = Core::new(START, config, handshakes.clone());
-        let (wire, participants, sends) = (Sent::default(), Vec::new(), Vec::new());
-        Self { core, wire, now: START, handshakes, server, client, participants, sends, made: 0 }
+        let (wire, participants, tcp, sends) = (Sent::default(), Vec::new(), BTreeSet::new(), Vec::new());
+        Self { core, wire, now: START, handshakes, server, client, participants, tcp, sends, made: 0 }
     }
 
     pub(super) fn credentials(&mut self) -> Credentials {
@@ -223,6 +226,9 @@ impl World {
     }
 
     pub(super) fn deliver(&mut self, from: SocketAddr, datagram: &mut [u8]) {
+        if self.tcp.contains(&from) {
+            return self.core.handle_frame(self.now, from, datagram, &mut self.wire);
+        }
         let len = datagram.len();
         self.core.handle_datagrams(self.now, from, Some(local()), datagram, len, &mut self.wire);
     }
@@ -239,7 +245,9 @@ impl World {
                 return;
             }
             for (path, segment, mut bytes) in std::mem::take(&mut self.wire.0) {
-                assert_eq!(path.local, Some(local()));
+                if path.remote.protocol == Protocol::Udp {
+                    assert_eq!(path.local, Some(local()));
+                }
                 self.sends.push(bytes.len().div_ceil(segment));
                 bytes.chunks_mut(segment).for_each(|datagram| self.arrive(path.remote, datagram));
             }
@@ -247,7 +255,10 @@ impl World {
     }
 
     fn arrive(&mut self, to: TransportAddress, datagram: &mut [u8]) {
-        let Some(at) = self.participants.iter().position(|p| TransportAddress::udp(p.address) == to) else { return };
+        if (to.protocol == Protocol::Tcp) != self.tcp.contains(&to.address) {
+            return;
+        }
+        let Some(at) = self.participants.iter().position(|p| p.address == to.address) else { return };
         let participant = &mut self.participants[at];
         match participant.client.handle_datagram(self.now, datagram) {
             Received::Rtp(packet) => participant.rtp.push(packet.to_vec()),
