@@ -39,7 +39,7 @@ build: web ## build the `halloo` command
 	@$(SAY_IF_COLD)
 	@cargo build --release -p halloo
 
-demo: build ## two endpoints call each other for ten seconds; ends with a report of what each heard and saw
+demo: build ## two endpoints call each other, then six meet in a room; ends with a report of what each heard and saw
 	@$(HALLOO) demo --seconds 10 --json target/demo/report.json --out target/demo
 
 unit: web ## the unit tests alone

@@ -7,7 +7,7 @@ use halloo_engine::{
     audio::{AudioSettings, Repeat, WavSink, WavSource},
     video::{Y4mSink, Y4mSinkOptions},
 };
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,11 +25,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 async fn attend(room: Room, folder: &Path) -> Result<halloo_engine::EndedBy, Box<dyn std::error::Error>> {
     let mut events = room.events();
+    let mut recorded = HashSet::new();
     while let Some(event) = events.next().await {
         match event {
             RoomEvent::ParticipantJoined(who) => println!("{} is here", who.user),
             RoomEvent::ParticipantLeft { participant, .. } => println!("{} has left", participant.user),
             RoomEvent::ActiveSpeaker(Some(who)) => println!("{} speaks", who.user),
+            // A track that stopped and starts again has kept its sinks.
+            RoomEvent::TrackStarted(track) if !recorded.insert((track.participant().to_owned(), track.kind())) => {}
             RoomEvent::TrackStarted(RemoteTrack::Audio(track)) => {
                 let file = folder.join(format!("{}.wav", track.participant()));
                 track.attach(Box::new(WavSink::create(file)?))?;

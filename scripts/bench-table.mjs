@@ -9,14 +9,15 @@ const all = [...earlier.filter((row) => !names.has(row.name)), ...rows];
 writeFileSync(jsonFile, `${JSON.stringify(all, null, 2)}\n`);
 
 const figure = (value) => (typeof value === "number" ? String(Math.round(value * 100) / 100) : "-");
+const asked = ({ reach, at_least: atLeast }) => (typeof reach === "number" ? `${atLeast ? "at least" : "at most"} ${figure(reach)}` : "-");
 const cells = rows.map((row) => [
     row.name,
+    asked(row),
     `${figure(row.value)} ${row.unit}`,
     `${figure(row.reference_value)} (${row.reference})`,
-    figure(row.reach),
     row.reached ? "reached" : "NOT REACHED",
 ]);
-const table = [["figure", "value", "reference", "reach", ""], ...cells];
+const table = [["figure", "asked", "measured", "reference", ""], ...cells];
 const widths = table[0].map((_, column) => Math.max(...table.map((row) => row[column].length)));
 for (const row of table) {
     console.log(row.map((cell, column) => cell.padEnd(widths[column])).join("  ").trimEnd());

@@ -13,6 +13,11 @@ for bench in benches/* sfu/benches/*; do
     [[ $bench == sfu/* ]] && package=halloo-sfu
     [[ -z $only || $only == "$name" ]] || continue
     found=yes
+    # The peer that forwarding is compared with; without it that comparison is left out.
+    if [[ $name == sfu_forwarding && ! -x /usr/bin/janus && $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+        echo "==> installing Janus, to compare with" >&2
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq janus; } >/dev/null 2>&1 || true
+    fi
     echo "==> $name" >&2
     # A row is a line that is a JSON object.
     cargo bench --quiet --profile release -p "$package" --bench "$name" | grep '^{' >>"$rows"

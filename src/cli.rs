@@ -12,7 +12,7 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 110, after_help = concat!(
     "Start here:\n",
-    "  halloo demo                              two endpoints call each other; ends with a report\n",
+    "  halloo demo                              two call each other, six meet; ends with a report\n",
     "  halloo serve                             a server; open the address it prints in a browser\n",
     "  halloo answer --as bob                   wait for calls with microphone and speaker\n",
     "  halloo call --as alice --to bob          call\n",
@@ -42,7 +42,7 @@ pub enum Command {
     /// Join a room, and stay until told to leave
     #[command(after_help = JOIN_HELP)]
     Join(Box<JoinArgs>),
-    /// Show a whole call on this machine, measured: ends with a report page
+    /// Show a call of two and a group call of six on this machine, measured: ends with a report page
     #[command(after_help = DEMO_HELP)]
     Demo(DemoArgs),
     /// Load a server with real clients, and measure it
@@ -67,6 +67,7 @@ const JOIN_HELP: &str = "Examples:\n  \
 const DEMO_HELP: &str = "Examples:\n  \
      halloo demo\n  \
      halloo demo --seconds 10 --json out.json --out target/demo\n  \
+     halloo demo --only group\n  \
      halloo demo --mic\n";
 
 /// Where to sign in, and as whom.
@@ -105,15 +106,25 @@ pub struct MediaArgs {
     /// Where received pictures go: `window`, `none`, or a Y4M file
     #[arg(long, value_name = "SINK", default_value = "none")]
     pub video_out: VideoOut,
-    /// Record what is received into this folder: received.wav and received.y4m, as long as the call
+    /// Record what is received into this folder: received.wav and received.y4m, as long as the call; in a room, in a folder for
+    /// each participant
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
     /// Play files once instead of again and again
     #[arg(long)]
     pub play_once: bool,
+    /// Pictures a second of recordings
+    #[arg(long, value_name = "FPS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=60), hide_short_help = true)]
+    pub record_rate: u32,
     /// Size of the test pattern
     #[arg(long, value_name = "WxH", default_value = "640x360", value_parser = parse_size)]
     pub pattern_size: (u32, u32),
+    /// Pictures a second of the test pattern
+    #[arg(long, value_name = "FPS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=60), hide_short_help = true)]
+    pub pattern_rate: u32,
+    /// Which of 16 test patterns: each has numbers and colours of its own, so that several can be told apart
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=15), hide_short_help = true)]
+    pub pattern_series: u32,
     /// Most bits per second for pictures, in thousands
     #[arg(long, value_name = "KBPS", default_value_t = 1_500, value_parser = clap::value_parser!(u32).range(30..=50_000))]
     pub video_kbps: u32,
@@ -177,7 +188,7 @@ pub struct JoinArgs {
     /// Pictures that can be received at once
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u8).range(1..=25))]
     pub slots: u8,
-    /// What to send and receive. Recordings are by participant: DIR/NAME/received.wav and received.y4m
+    /// What to send and receive.
     #[command(flatten)]
     pub media: MediaArgs,
 }
@@ -194,9 +205,21 @@ pub struct DemoArgs {
     /// Where recordings and the report page go
     #[arg(long, value_name = "DIR", default_value = "halloo-demo")]
     pub out: PathBuf,
-    /// One side speaks with this machine's microphone instead of recorded speech
+    /// Show one part alone
+    #[arg(long, value_name = "PART")]
+    pub only: Option<DemoPart>,
+    /// One side of the call speaks with this machine's microphone instead of recorded speech
     #[arg(long)]
     pub mic: bool,
+}
+
+/// A part of the demo.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum DemoPart {
+    /// Two call each other.
+    Call,
+    /// Six meet in a room.
+    Group,
 }
 
 /// `halloo devices`

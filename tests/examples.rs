@@ -4,7 +4,7 @@
 
 mod support;
 
-use halloo::measure::{heard_correlation, wav};
+use halloo::measure::{heard_correlation, wav, y4m::Frames};
 use std::{path::PathBuf, process::Command};
 use support::{Process, Server, clips, endpoint};
 
@@ -77,6 +77,31 @@ fn the_bot_answers_plays_its_file_and_hangs_up() {
     assert_eq!(alice["reason"], "hung_up");
     let heard = wav::read_mono(&dir.path().join("received.wav")).unwrap();
     assert!(heard_correlation(&words, &heard) > 0.9);
+}
+
+#[test]
+fn the_archivist_joins_a_room_and_leaves_when_it_has_said_its_piece() {
+    let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
+    let at = |name: &str| dir.path().join(name);
+    let (hers, its) = (clips::speech(&["Front_Center", "Rear_Center"]), clips::speech(&["Side_Left", "Side_Right"]));
+    wav::write_mono(&at("hers.wav"), &hers).unwrap();
+    wav::write_mono(&at("its.wav"), &its.repeat(2)).unwrap();
+    let mut command = endpoint("join", "alice", &server.url, &at("alice"));
+    command.args(["--room", "standup", "--video-in", "pattern", "--pattern-size", "320x180", "--audio-in"]);
+    let alice = Process::start(command.arg(at("hers.wav")));
+    alice.wait_for("connected to standup");
+    let mut command = example("join_room");
+    command.args([&server.url, "standup", "archivist"]).arg(at("its.wav")).arg(at("recordings"));
+    let done = Process::start(&mut command).finish();
+    assert_eq!(done.code(), 0, "{}", done.said);
+    assert!(done.stdout.contains("alice is here") && done.stdout.trim().ends_with("Left"), "{}", done.stdout);
+    alice.wait_for("archivist has left");
+    alice.interrupt();
+    alice.finish().expect_code(0);
+    assert!(heard_correlation(&hers, &wav::read_mono(&at("recordings/alice.wav")).unwrap()) > 0.9);
+    let heard = wav::read_mono(&at("alice/archivist/received.wav")).unwrap();
+    assert!(heard_correlation(&its, &heard) > 0.9);
+    assert!(Frames::open(&at("recordings/alice-Camera.y4m")).unwrap().count() > 60);
 }
 
 /// Calls until the callee is online: an example prints that it waits, but only to its own output.

@@ -76,11 +76,18 @@ async fn start(config: SignalConfig, bind: BindPolicy, handle: Handle, own: OwnR
 
 /// Delivers what the server says, until the engine is gone.
 async fn run_hub(mut notices: mpsc::Receiver<Notice>, engine: std::sync::Weak<Inner>) {
+    let mut away = false;
     while let Some(notice) = notices.recv().await {
         let Some(engine) = engine.upgrade() else { return };
         match notice {
-            Notice::SignedIn(welcome) => engine.signed_in(welcome),
+            Notice::SignedIn(welcome) => {
+                away = false;
+                engine.signed_in(welcome);
+            }
+            // Each attempt that fails is a loss too, and no news.
+            Notice::Lost(reason) if away => tracing::debug!(%reason, "the signaling server is still away"),
             Notice::Lost(reason) => {
+                away = true;
                 tracing::info!(%reason, "the signaling connection broke");
                 engine.to_all_calls(|| CallInput::SignalingLost);
                 engine.to_all_rooms(|| RoomInput::SignalingLost);

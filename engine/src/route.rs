@@ -14,12 +14,20 @@ use halloo_transport::{
 pub(crate) trait MediaOutput: Send + Sync {
     /// Passes a unit on for sending.
     fn send(&self, kind: MediaKind, unit: MediaUnit);
+
+    /// Whether dependency descriptors go with the packets: only then is a picture of several layers of use to anybody.
+    fn carries_layers(&self) -> bool {
+        false
+    }
 }
 
 /// A connection that carries this side's sources. Never blocks; drops (and counts) when its queue is full.
 pub(crate) trait Route: Send + Sync {
     /// Queues a unit of a source for sending.
     fn carry(&self, source: SourceKind, unit: MediaUnit);
+
+    /// Whether the source's dependency descriptors go with its packets.
+    fn carries_layers(&self, source: SourceKind) -> bool;
 }
 
 /// Takes what a route received. Implemented by the tracks; called on the route's network task, never blocks.

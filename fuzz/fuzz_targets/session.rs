@@ -84,6 +84,7 @@ fuzz_target!(|data: &[u8]| {
                     marker: true,
                     key_frame: b % 8 == 0,
                     audio_level: None,
+                    dependency_descriptors: Vec::new(),
                 };
                 let _ = session.send(now, Ssrc(2), unit);
             }

@@ -192,6 +192,9 @@ fuzz_target!(|input: &[u8]| {
             1 => world.deliver(of, datagram.to_vec()),
             2 => world.step(Duration::from_millis(u64::from(*len))),
             3 => world.command(datagram),
+            // Over TCP, by connections that come and go.
+            4 if of == 0 => world.core.handle_frame(world.now, address(STRANGER), &mut datagram.to_vec(), &mut world.wire),
+            4 => world.core.handle_disconnected(world.now, address(usize::from(*len) % 3), &mut world.wire),
             _ => {
                 if let Some(sealed) = world.seal(of, datagram) {
                     world.deliver(of, sealed);

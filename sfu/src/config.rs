@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{dtls::WorkersConfig, shard::ShardConfig};
+use crate::{dtls::WorkersConfig, net::TcpLimits, shard::ShardConfig};
 
 /// A unit's settings.
 #[derive(Clone, Debug)]
@@ -17,6 +17,9 @@ pub struct SfuConfig {
     pub bind: SocketAddr,
     /// Addresses that clients are told: those of a NAT or load balancer in front. Empty: the one in `bind`.
     pub announce: Vec<IpAddr>,
+    /// Bounds of the TCP connections of each shard, which come to the same port number as its UDP datagrams; without, there is
+    /// no TCP.
+    pub tcp: Option<TcpLimits>,
     /// Bounds of each shard. `ntp_at_zero` is set at start.
     pub shard: ShardConfig,
     /// Handshake threads.
@@ -39,6 +42,7 @@ impl Default for SfuConfig {
             shards: 1,
             bind: SocketAddr::from(([127, 0, 0, 1], 0)),
             announce: Vec::new(),
+            tcp: Some(TcpLimits::default()),
             shard: ShardConfig::default(),
             workers: WorkersConfig::default(),
             pin: false,

@@ -21,10 +21,12 @@ use crate::{
     config::SfuConfig,
     dtls::{Certificate, CertificateError, Endpoint, Fingerprint, Workers},
     ice::{Credentials, CredentialsError},
-    net::{Clock, Socket, SocketConfig},
-    room::{Command, ParticipantConfig, ParticipantId, ReceiveSlot, RoomConfig},
+    net::{Clock, Listener, Socket, SocketConfig, TcpLimits, TcpStats},
+    room::{Command, ParticipantConfig, ParticipantId, ReceiveSlot, RoomConfig, RoomSnapshot},
     sdp::{Candidate, LocalTransport, Protocol, RemoteTransport},
-    shard::{self, Admission, Control, EventSink, IceRestart, JoinError, Running, Shell, Stats, ThreadStats},
+    shard::{
+        self, Admission, Control, EventSink, IceRestart, JoinError, RoomEntry, Running, Shell, Stats, ThreadStats,
+    },
 };
 
 /// The forwarding unit.
@@ -51,8 +53,10 @@ struct Shard {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A socket could not be opened.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {protocol} {address}: {error}")]
     Listen {
+        /// UDP or TCP.
+        protocol: &'static str,
         /// Where.
         address: SocketAddr,
         /// What the system said.
@@ -85,6 +89,8 @@ pub struct ShardStats {
     pub core: Stats,
     /// Sends that the kernel had no room for or refused.
     pub sends_lost: u64,
+    /// Its TCP connections.
+    pub tcp: TcpStats,
 }
 
 /// Somebody to let in, as negotiated.
@@ -136,13 +142,11 @@ fn start_shard(
     if bind.port() != 0 {
         bind.set_port(bind.port().saturating_add(u16::try_from(number).unwrap_or(u16::MAX)));
     }
-    let failed = |error| StartError::Listen { address: bind, error };
-    let sizes = SocketConfig { bind, receive_buffer: config.receive_buffer, send_buffer: config.send_buffer };
-    let socket = Socket::open(sizes).map_err(failed)?;
-    let address = socket.local_addr().map_err(failed)?;
-    let candidates = candidates(address, &config.announce)?;
+    let Sockets { socket, tcp, address } = listen(config, bind)?;
+    let candidates = candidates(address, &config.announce, tcp.is_some())?;
     let shell = Shell {
         socket,
+        tcp,
         clock,
         config: shard::ShardConfig {
             ntp_at_zero: config.ntp_now.saturating_sub(clock.now().since(halloo_transport::Timestamp::ZERO)),
@@ -155,14 +159,43 @@ fn start_shard(
     Ok(Shard { running, candidates })
 }
 
-fn candidates(address: SocketAddr, announce: &[IpAddr]) -> Result<Vec<Candidate>, StartError> {
+/// A shard's sockets, both at the same port.
+struct Sockets {
+    socket: Socket,
+    tcp: Option<(Listener, TcpLimits)>,
+    address: SocketAddr,
+}
+
+/// Ports that the system chose for UDP and that may turn out to be taken for TCP.
+const PORTS_TO_TRY: usize = 16;
+
+fn listen(config: &SfuConfig, bind: SocketAddr) -> Result<Sockets, StartError> {
+    let failed = |protocol| move |error| StartError::Listen { protocol, address: bind, error };
+    let sizes = SocketConfig { bind, receive_buffer: config.receive_buffer, send_buffer: config.send_buffer };
+    let mut left = if bind.port() == 0 { PORTS_TO_TRY } else { 1 };
+    loop {
+        left -= 1;
+        let socket = Socket::open(sizes).map_err(failed("UDP"))?;
+        let address = socket.local_addr().map_err(failed("UDP"))?;
+        let Some(limits) = config.tcp else { return Ok(Sockets { socket, tcp: None, address }) };
+        match Listener::open(address) {
+            Ok(listener) => return Ok(Sockets { socket, tcp: Some((listener, limits)), address }),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && left > 0 => {}
+            Err(error) => return Err(failed("TCP")(error)),
+        }
+    }
+}
+
+/// UDP at all addresses, then TCP.
+fn candidates(address: SocketAddr, announce: &[IpAddr], with_tcp: bool) -> Result<Vec<Candidate>, StartError> {
     let own = [address.ip()];
     let announced = if announce.is_empty() { &own[..] } else { announce };
     if announced.iter().any(IpAddr::is_unspecified) {
         return Err(StartError::NothingToAnnounce { address });
     }
-    let candidate = |ip: &IpAddr| Candidate { address: SocketAddr::new(*ip, address.port()), protocol: Protocol::Udp };
-    Ok(announced.iter().map(candidate).collect())
+    let protocols = if with_tcp { &[Protocol::Udp, Protocol::TcpPassive][..] } else { &[Protocol::Udp] };
+    let candidate = |protocol, ip| Candidate { address: SocketAddr::new(ip, address.port()), protocol };
+    Ok(protocols.iter().flat_map(|protocol| announced.iter().map(|ip| candidate(*protocol, *ip))).collect())
 }
 
 impl SfuHandle {
@@ -272,11 +305,36 @@ impl SfuHandle {
         for (number, shard) in self.shards.iter().enumerate() {
             let reply = reply.clone();
             let one = move |stats: ThreadStats| {
-                reply(number, ShardStats { core: stats.core, sends_lost: stats.lost_in_kernel });
+                reply(number, ShardStats { core: stats.core, sends_lost: stats.lost_in_kernel, tcp: stats.tcp });
             };
             shard.send(Control::Stats { reply: Box::new(one) })?;
         }
         Ok(())
+    }
+
+    /// Asks each shard for its rooms. `reply` is called once per shard, on its thread, and must not wait.
+    ///
+    /// # Errors
+    /// [`Overloaded`]: not all shards will reply.
+    pub fn rooms(&self, reply: impl Fn(Vec<RoomEntry>) + Clone + Send + 'static) -> Result<(), Overloaded> {
+        for shard in &self.shards {
+            shard.send(Control::Rooms { reply: Box::new(reply.clone()) })?;
+        }
+        Ok(())
+    }
+
+    /// Asks for a room as it is now: who sends what, and who gets which of it. `reply` is called on the shard's thread, with
+    /// `None` where there is no such room, and must not wait. Its cost is for operators: a room of a hundred takes about a
+    /// millisecond of its shard.
+    ///
+    /// # Errors
+    /// [`Overloaded`]: `reply` is not called.
+    pub fn snapshot(
+        &self,
+        room: Arc<str>,
+        reply: impl FnOnce(Option<RoomSnapshot>) + Send + 'static,
+    ) -> Result<(), Overloaded> {
+        self.shard(&room).send(Control::Snapshot { room, reply: Box::new(reply) })
     }
 
     /// Ends all rooms and waits for the threads. Clients notice by silence: tell them first.
@@ -292,9 +350,10 @@ impl SfuHandle {
         }
     }
 
-    /// Where clients are told to send: every shard's addresses, one shard after the other.
+    /// Where clients are told to send: every shard's addresses, one shard after the other. They are the same for TCP.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.shards.iter().flat_map(|shard| &shard.candidates).map(|candidate| candidate.address)
+        let candidates = self.shards.iter().flat_map(|shard| &shard.candidates);
+        candidates.filter(|candidate| candidate.protocol == Protocol::Udp).map(|candidate| candidate.address)
     }
 
     /// Which shard a room is on, whether it is open or not.

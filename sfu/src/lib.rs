@@ -5,7 +5,6 @@
 
 #![warn(missing_docs)]
 
-pub mod av1;
 #[doc(hidden)]
 pub mod client;
 pub mod config;
@@ -21,6 +20,8 @@ pub mod shard;
 pub mod slot;
 pub mod speaker;
 pub mod srtp;
+
+use halloo_transport::av1;
 
 pub use config::SfuConfig;
 pub use handle::{JoinRequest, Overloaded, Sfu, SfuHandle, ShardStats, StartError};

@@ -12,14 +12,17 @@ use std::{
 };
 
 use halloo_sfu::{
-    client::{Client, InlineHandshakes, Server},
+    client::{Client, FramedStream, InlineHandshakes, Server},
     dtls::{Certificate, Endpoint, Fingerprint},
     ice::Credentials,
+    net::{Connections, Listener, StreamBuffer, TcpLimits},
     room::{Room, RoomConfig},
     rtp::{AudioLevel, OutgoingHeader},
     shard::{Admission, Core, Event, Path, ShardConfig, Wire},
 };
 use halloo_transport::{PayloadType, Ssrc, Timestamp};
+
+const LOCAL_TCP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -191,4 +194,43 @@ fn allocations_of_packets(numbering: Numbering) -> u64 {
     );
     assert!(sink.sent >= u64::from(WARM_UP) * u64::from(LISTENERS), "{stats:?}");
     in_packets
+}
+
+#[test]
+fn a_tcp_connection_takes_and_sends_datagrams_without_an_allocation() {
+    const DATAGRAM: [u8; 1_100] = [0x80; 1_100];
+    const BATCH: usize = 10;
+    let listener = Listener::open((LOCAL_TCP, 0).into()).unwrap();
+    let now = Timestamp::from_millis(1_000);
+    let (mut connections, mut buffer) = (Connections::new(now, &listener, TcpLimits::default()), StreamBuffer::new());
+    let mut client = FramedStream::connect(listener.local_addr().unwrap()).unwrap();
+    let peer = client.get_ref().local_addr().unwrap();
+    let mut counted = 0;
+    for turn in 0..400 {
+        if turn == 200 {
+            counted = 0;
+        }
+        (0..BATCH).for_each(|_| client.send(&DATAGRAM).unwrap());
+        let (mut got, before) = (0, allocations());
+        while got < BATCH {
+            connections.poll(now);
+            while let Some(incoming) = connections.receive(&mut buffer) {
+                let mut frames = buffer.frames();
+                while let Some(datagram) = frames.next_frame().unwrap() {
+                    assert_eq!(*datagram, DATAGRAM);
+                    got += 1;
+                }
+                connections.received(incoming, Ok(frames.rest()), true);
+            }
+        }
+        assert!(connections.send(now, peer, &DATAGRAM.repeat(BATCH), DATAGRAM.len()));
+        connections.flush(now);
+        // The repeated datagram is the test's own.
+        counted += allocations() - before - 1;
+        let mut back = 0;
+        while back < BATCH {
+            client.receive(Duration::from_secs(10), |_| back += 1).unwrap();
+        }
+    }
+    assert_eq!((counted, connections.stats().frames_dropped), (0, 0));
 }

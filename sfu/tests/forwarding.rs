@@ -8,39 +8,9 @@ use std::time::Duration;
 
 use halloo_sfu::{
     room::{Command, SourceId, SourceKind},
-    rtp::RtpHeader,
     shard::{Event, LeaveReason},
 };
-use support::{PATIENCE, Socketed, Unit, start};
-
-/// Whether `who` got a packet with this payload.
-fn heard(who: &Socketed, word: &[u8]) -> bool {
-    who.rtp.iter().any(|packet| RtpHeader::parse(packet).unwrap().payload() == Some(word))
-}
-
-/// Lets `from` speak until `to` has heard all of `words`; what is heard is checked. Words are repeated, since a room forwards
-/// a speaker from the packet on with which it knows it.
-fn hears(from: &mut Socketed, to: &mut Socketed, words: &[&[u8]]) {
-    to.rtp.clear();
-    for attempt in 0..500 {
-        from.speak(words[attempt % words.len()]);
-        from.turn(Duration::from_millis(1));
-        to.turn(Duration::from_millis(20));
-        if words.iter().all(|word| heard(to, word)) {
-            break;
-        }
-    }
-    let source = SourceId::new(from.id, SourceKind::Microphone).csrc();
-    for packet in &to.rtp {
-        let header = RtpHeader::parse(packet).unwrap();
-        let slot = to.slots.iter().find(|slot| slot.ssrc.0 == header.ssrc()).expect("an SSRC of a slot");
-        assert_eq!(header.payload_type(), slot.payload_type.0);
-        assert_eq!(header.csrcs().collect::<Vec<_>>(), [source]);
-    }
-    for word in words {
-        assert!(heard(to, word), "{:?} was not heard", String::from_utf8_lossy(word));
-    }
-}
+use support::{PATIENCE, Socketed, Unit, heard, hears, start};
 
 fn wait_for(unit: &Unit, mut wanted: impl FnMut(&Event) -> bool) {
     while !wanted(&unit.events.recv_timeout(PATIENCE).expect("the event")) {}

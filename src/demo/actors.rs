@@ -1,8 +1,8 @@
-//! The demo's processes: one server, two endpoints. Each is killed with the demo.
+//! The demo's processes: one server, and endpoints. Each is killed with the demo.
 
-use super::speech::{Clip, Clips};
+use crate::endpoint::conversation::cpu_seconds_of;
 use anyhow::{Context, Result, bail};
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, Command},
@@ -10,7 +10,7 @@ use tokio::{
 };
 
 /// How long anything may take to start.
-const START: Duration = Duration::from_secs(15);
+pub(super) const START: Duration = Duration::from_secs(15);
 
 /// A running `halloo serve`.
 #[derive(Debug)]
@@ -38,6 +38,11 @@ impl Server {
         Ok(Self { child, url })
     }
 
+    /// CPU time that it has used so far, in seconds, where the system says it.
+    pub(super) fn cpu_seconds(&self) -> Option<f64> {
+        cpu_seconds_of(&self.child.id()?.to_string())
+    }
+
     /// Stops it.
     pub(super) async fn stop(mut self) {
         interrupt(&self.child);
@@ -54,73 +59,26 @@ pub(super) struct Finished {
     pub report: serde_json::Value,
 }
 
-/// The call.
-#[derive(Debug)]
-pub(super) struct Plan {
-    /// How long it takes.
-    pub seconds: u64,
-    /// Where each side's folder is.
-    pub out: PathBuf,
-    /// Where to sign in.
-    pub server: String,
-}
-
-impl Plan {
-    /// Lets alice call bob, and waits for both.
-    pub(super) async fn call(&self, clips: &Clips) -> Result<(Finished, Finished)> {
-        let mut bob = self.endpoint("bob", &["answer", "--as", "bob", "--once"], &clips.bob)?;
-        let bob_says = bob.stderr.take().context("bob has no output")?;
-        let mut lines = BufReader::new(bob_says).lines();
-        timeout(START, async {
-            while let Some(line) = lines.next_line().await? {
-                if line.contains("waiting for calls") {
-                    return Ok(());
-                }
-                eprintln!("    bob: {line}");
-            }
-            bail!("bob did not come online")
-        })
-        .await
-        .context("bob did not come online within 15 s")??;
-        let seconds = format!("{}s", self.seconds);
-        let alice =
-            self.endpoint("alice", &["call", "--as", "alice", "--to", "bob", "--duration", &seconds], &clips.alice)?;
-        let limit = Duration::from_secs(self.seconds + 30);
-        let echo = tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                eprintln!("    bob: {line}");
-            }
-        });
-        let (alice, bob) = tokio::join!(finish("alice", alice, limit), finish("bob", bob, limit));
-        echo.abort();
-        Ok((alice?, bob?))
-    }
-
-    fn endpoint(&self, name: &str, command: &[&str], clip: &Clip) -> Result<Child> {
-        let folder = self.out.join(name);
-        halloo()?
-            .args(command)
-            .args(["--server", &self.server, "--video-in", "pattern", "--json", "--audio-out", "none"])
-            .args(["--audio-in", &clip.path_or("device")])
-            .arg("--record")
-            .arg(&folder)
-            .arg("--media-log")
-            .arg(&folder)
-            .stdout(Stdio::piped())
-            .stderr(if name == "bob" { Stdio::piped() } else { Stdio::inherit() })
-            .spawn()
-            .with_context(|| format!("could not start {name}"))
-    }
-}
-
-async fn finish(name: &str, mut child: Child, limit: Duration) -> Result<Finished> {
+/// Waits for an endpoint's end and its report. What it said on a standard error that is piped and still there is told where it
+/// failed.
+pub(super) async fn finish(name: &str, mut child: Child, limit: Duration) -> Result<Finished> {
     let mut stdout = child.stdout.take().with_context(|| format!("{name} has no output"))?;
-    let mut text = String::new();
+    let mut stderr = child.stderr.take();
+    let (mut text, mut said) = (String::new(), String::new());
     let done = timeout(limit, async {
-        stdout.read_to_string(&mut text).await?;
+        let listen = async {
+            match &mut stderr {
+                Some(stderr) => stderr.read_to_string(&mut said).await,
+                None => Ok(0),
+            }
+        };
+        tokio::try_join!(stdout.read_to_string(&mut text), listen)?;
         child.wait().await
     })
     .await;
+    for line in said.lines().filter(|_| !matches!(&done, Ok(Ok(status)) if status.success())) {
+        eprintln!("    {name}: {line}");
+    }
     let status = done.with_context(|| format!("{name} did not finish in time"))??;
     if !status.success() {
         bail!("{name} ended with {status}");
@@ -130,7 +88,7 @@ async fn finish(name: &str, mut child: Child, limit: Duration) -> Result<Finishe
 }
 
 /// This very program.
-fn halloo() -> Result<Command> {
+pub(super) fn halloo() -> Result<Command> {
     let program = std::env::current_exe().context("could not find this program's own file")?;
     let mut command = Command::new(program);
     command.kill_on_drop(true).stdin(Stdio::null());

@@ -1,126 +1,104 @@
-//! `halloo demo`: a server and two endpoints as processes of their own, a call between them, and a report of what each heard
-//! and saw. It measures from outside: from recordings and media logs.
+//! `halloo demo`: a server and endpoints as processes of their own, a call of two and a meeting of six between them, and a report of
+//! what each heard and saw. It measures from outside: from recordings and media logs.
 
 mod actors;
+pub mod call;
+pub mod group;
 mod speech;
-mod verdict;
+pub mod verdict;
 
 use crate::{
-    cli::DemoArgs,
+    cli::{DemoArgs, DemoPart},
     exit::Exit,
-    measure::{Summary, Traces},
-    report::{self, Side},
+    report,
 };
-use actors::{Finished, Plan, Server};
+use actors::Server;
 use anyhow::{Context, Result};
+use call::CallMeasured;
+use group::GroupMeasured;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::Path;
 
 /// The measurements that `--json` writes. docs/report.md explains each field.
 #[derive(Debug, Serialize)]
 pub struct DemoReport {
     /// Version of this format: 1.
     pub version: u32,
-    /// From calling until media flowed, in milliseconds.
-    pub connect_ms: Option<f64>,
-    /// How long media flowed, in seconds.
-    pub duration_s: f64,
-    /// Whether both sides really heard and saw each other.
+    /// Whether all really heard and saw one another.
     pub passed: bool,
     /// What was not as it should be.
     pub failures: Vec<String>,
-    /// The side that called: what it heard and saw.
-    pub alice: Side,
-    /// The side that answered.
-    pub bob: Side,
+    /// The call.
+    #[serde(flatten)]
+    pub call: Option<CallMeasured>,
+    /// The meeting.
+    pub group: Option<GroupMeasured>,
 }
 
 /// Runs the demo.
 ///
 /// # Errors
-/// Where something could not be started or measured; a call that was not good enough is [`Exit::Failed`].
+/// Where something could not be started or measured; media that was not good enough is [`Exit::Failed`].
 pub async fn run(args: DemoArgs) -> Result<Exit> {
-    let out = fresh_folder(&args.out)?;
-    let clips = speech::clips(&out, args.mic)?;
+    let out = &args.out;
+    std::fs::create_dir_all(out).with_context(|| format!("could not create the folder {}", out.display()))?;
+    let clips = wanted(&args, DemoPart::Call).then(|| speech::clips(out, args.mic)).transpose()?;
+    let voices = wanted(&args, DemoPart::Group)
+        .then(|| {
+            let folder = out.join(group::FOLDER);
+            std::fs::create_dir_all(&folder)?;
+            speech::voices(&folder)
+        })
+        .transpose()?;
     say("starting a server");
     let server = Server::start().await?;
-    say(&format!(
-        "two endpoints call each other for {} s: alice says {:?}, bob says {:?}",
-        args.seconds, clips.alice.words, clips.bob.words
-    ));
-    let plan = Plan { seconds: args.seconds, out: out.clone(), server: server.url.clone() };
-    let (alice, bob) = plan.call(&clips).await?;
-    server.stop().await;
-    say("measuring what each heard and saw");
-    let measured = {
-        let (alice_clip, bob_clip) = (clips.alice.samples()?, clips.bob.samples()?);
-        let out = out.clone();
-        tokio::task::spawn_blocking(move || -> Result<(Summary, Summary)> {
-            let (a, b) = (out.join("alice"), out.join("bob"));
-            let traces = Traces {
-                speaker: &b,
-                listener: &a,
-                recordings: &a,
-                clip: bob_clip.as_deref(),
-                wrong_clip: alice_clip.as_deref(),
-            };
-            let by_alice = Summary::measure(&traces).context("could not measure what alice heard and saw")?;
-            let traces = Traces {
-                speaker: &a,
-                listener: &b,
-                recordings: &b,
-                clip: alice_clip.as_deref(),
-                wrong_clip: bob_clip.as_deref(),
-            };
-            let by_bob = Summary::measure(&traces).context("could not measure what bob heard and saw")?;
-            Ok((by_alice, by_bob))
-        })
-        .await??
+    let call = match &clips {
+        Some(clips) => Some(call::run(&server, clips, out, args.seconds).await?),
+        None => None,
     };
-    let report = assemble(&alice, &bob, measured);
-    let page = out.join("report.html");
-    std::fs::write(&page, report::page(&report, &out)?)
+    let group = match voices {
+        Some(voices) => Some(group::run(&server, voices, out).await?),
+        None => None,
+    };
+    server.stop().await;
+    let mut failures = call.as_ref().map(CallMeasured::failures).unwrap_or_default();
+    failures.extend(group.iter().flat_map(GroupMeasured::failures));
+    let report = DemoReport { version: 1, passed: failures.is_empty(), failures, call, group };
+    let says = clips.as_ref().map_or_else(|| "silence".to_owned(), |clips| clips.bob.path_or("silence"));
+    write(&report, &args, &says)?;
+    Ok(if report.passed { Exit::Done } else { Exit::Failed })
+}
+
+fn wanted(args: &DemoArgs, part: DemoPart) -> bool {
+    args.only.is_none_or(|only| only == part)
+}
+
+fn write(report: &DemoReport, args: &DemoArgs, says: &str) -> Result<()> {
+    let page = args.out.join("report.html");
+    std::fs::write(&page, report::page(report, &args.out)?)
         .with_context(|| format!("could not write {}", page.display()))?;
     if let Some(path) = &args.json {
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent)?;
         }
-        std::fs::write(path, serde_json::to_string_pretty(&report)? + "\n")
+        std::fs::write(path, serde_json::to_string_pretty(report)? + "\n")
             .with_context(|| format!("could not write {}", path.display()))?;
     }
-    report::print(&report);
-    println!("\nReport with plots, pictures and both recordings: {}", page.display());
-    println!("Try it yourself:\n  halloo serve                      then open the address it prints in a browser");
-    println!("  halloo answer --as bob --video-in pattern --audio-in {}", clips.bob.path_or("silence"));
-    println!("and call bob from the page.");
-    Ok(if report.passed { Exit::Done } else { Exit::Failed })
+    report::print(report);
+    println!("\nReport with plots, pictures and recordings: {}", page.display());
+    println!("Try it yourself:\n  halloo serve        then open the address it prints in a browser, and one of");
+    println!("  halloo answer --as bob --video-in pattern --audio-in {says}");
+    println!("  halloo join --as bob --room demo --video-in pattern --audio-in {says}");
+    println!("then call bob from the page, or join the room demo there.");
+    Ok(())
 }
 
-fn assemble(alice: &Finished, bob: &Finished, (by_alice, by_bob): (Summary, Summary)) -> DemoReport {
-    let side = |finished: &Finished, summary| Side::new(finished.report.clone(), summary);
-    let (alice_side, bob_side) = (side(alice, by_alice), side(bob, by_bob));
-    let failures = verdict::failures(&[("alice", &alice_side), ("bob", &bob_side)]);
-    DemoReport {
-        version: 1,
-        connect_ms: alice.report["connect_ms"].as_f64(),
-        duration_s: alice.report["duration_s"].as_f64().unwrap_or(0.0),
-        passed: failures.is_empty(),
-        failures,
-        alice: alice_side,
-        bob: bob_side,
+/// A folder of an endpoint, without what an earlier demo left in it.
+fn fresh_folder(dir: &Path) -> Result<()> {
+    if dir.join("spoken.log").exists() {
+        std::fs::remove_dir_all(dir).with_context(|| format!("could not empty {}", dir.display()))?;
     }
-}
-
-/// The folder, without what an earlier demo left in it.
-fn fresh_folder(out: &std::path::Path) -> Result<PathBuf> {
-    for side in ["alice", "bob"] {
-        let dir = out.join(side);
-        if dir.join("spoken.log").exists() {
-            std::fs::remove_dir_all(&dir).with_context(|| format!("could not empty {}", dir.display()))?;
-        }
-        std::fs::create_dir_all(&dir).with_context(|| format!("could not create the folder {}", dir.display()))?;
-    }
-    Ok(out.to_owned())
+    std::fs::create_dir_all(dir).with_context(|| format!("could not create the folder {}", dir.display()))
 }
 
 fn say(text: &str) {

@@ -235,9 +235,14 @@ pub async fn interrupted() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// CPU time that this process has used, where the system says it (`/proc/self/stat`, in ticks of 10 ms).
+/// CPU time that this process has used, where the system says it.
 pub(super) fn cpu_seconds() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    cpu_seconds_of("self")
+}
+
+/// CPU time that a process (its number, or `self`) has used: `/proc/PROCESS/stat`, in ticks of 10 ms.
+pub(crate) fn cpu_seconds_of(process: &str) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The name in parentheses may hold spaces; user and system time are the 12th and 13th fields after it.
     let mut times = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11).map(str::parse::<u64>);
     let (user, system) = (times.next()?.ok()?, times.next()?.ok()?);

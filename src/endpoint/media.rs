@@ -235,7 +235,8 @@ impl MediaArgs {
             VideoIn::None => None,
             VideoIn::Pattern => {
                 let (width, height) = self.pattern_size;
-                Some(Box::new(PatternSource::new(width, height, 30.0)?))
+                let pattern = PatternSource::new(width, height, self.pattern_rate.into())?;
+                Some(Box::new(pattern.in_series(self.pattern_series)))
             }
             VideoIn::File(path) => {
                 let repeat = if self.play_once { VideoRepeat::Once } else { VideoRepeat::Forever };
@@ -278,13 +279,13 @@ impl MediaArgs {
             let dir = within(dir);
             create_folder(&dir)?;
             receiving.audio.push(Box::new(WavSink::create(dir.join("received.wav"))?));
-            receiving.video.push(Box::new(y4m(&dir.join("received.y4m"))?));
+            receiving.video.push(Box::new(self.y4m(&dir.join("received.y4m"))?));
         }
         if let Some(path) = file_of(&self.audio_out) {
             receiving.audio.push(Box::new(WavSink::create(path)?));
         }
         if let Some(path) = video_file_of(&self.video_out) {
-            receiving.video.push(Box::new(y4m(path)?));
+            receiving.video.push(Box::new(self.y4m(path)?));
         }
         if let Some(dir) = &self.media_log {
             let dir = within(dir);
@@ -316,8 +317,15 @@ impl MediaArgs {
         let dir = dir.join(folder);
         create_folder(&dir)?;
         let file = dir.join("screen.y4m");
-        sinks.push(Box::new(y4m(&file)?));
+        sinks.push(Box::new(self.y4m(&file)?));
         Ok((sinks, Some(file)))
+    }
+
+    /// A recording that begins now, black until the first picture.
+    fn y4m(&self, path: &Path) -> Result<Y4mSink, MediaError> {
+        let mut sink = Y4mSink::create(path, Y4mSinkOptions { frame_rate: self.record_rate })?;
+        sink.start(clock::now());
+        Ok(sink)
     }
 }
 
@@ -353,13 +361,6 @@ fn open_screen() -> Result<Box<dyn VideoSource>> {
 #[cfg(not(target_os = "linux"))]
 fn open_window() -> Result<WindowHandle> {
     bail!("windows are supported on Linux only so far; try --video-out FILE.y4m or --record DIR")
-}
-
-/// A recording that begins now, black until the first picture.
-fn y4m(path: &Path) -> Result<Y4mSink, MediaError> {
-    let mut sink = Y4mSink::create(path, Y4mSinkOptions::default())?;
-    sink.start(clock::now());
-    Ok(sink)
 }
 
 fn file_of(out: &Option<AudioOut>) -> Option<&Path> {

@@ -9,7 +9,7 @@
 use anyhow::{Context, Result, bail};
 use halloo_engine::{
     Timestamp, clock,
-    media::{AudioFrame, AudioRead, AudioSink, AudioSource, BLOCK_SAMPLES, MediaError},
+    media::{AudioFrame, AudioRead, AudioSink, AudioSource, BLOCK_SAMPLES, MediaError, SAMPLE_RATE},
 };
 use std::{
     fs::File,
@@ -62,6 +62,20 @@ impl AudioLog {
         }
         Ok(log)
     }
+}
+
+/// What was heard of several at once, each block where its time puts it.
+pub fn mixed(logs: &[AudioLog]) -> Vec<f32> {
+    let Some(start) = logs.iter().filter_map(|log| log.times.first()).min() else { return Vec::new() };
+    let mut mix = Vec::new();
+    for log in logs {
+        let late = log.times.first().map_or(0.0, |first| first.seconds_from(*start));
+        let from = (late * f64::from(SAMPLE_RATE)) as usize;
+        mix.resize(mix.len().max(from + log.samples.len()), 0.0);
+        mix[from..].iter_mut().zip(&log.samples).for_each(|(mixed, sample)| *mixed += sample);
+    }
+    mix.iter_mut().for_each(|sample: &mut f32| *sample = sample.clamp(-1.0, 1.0));
+    mix
 }
 
 struct Block {

@@ -9,6 +9,7 @@ pub mod delay;
 pub mod freezes;
 pub mod glass;
 pub mod heard;
+pub mod reception;
 pub mod signal;
 pub mod summary;
 pub mod video_log;

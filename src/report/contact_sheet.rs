@@ -9,6 +9,10 @@ use halloo_engine::{
 };
 use std::path::Path;
 
+/// Widths of pictures on the page.
+const LARGE: u32 = 320;
+const SMALL: u32 = 160;
+
 /// One picture.
 #[derive(Debug)]
 pub(super) struct Thumbnail {
@@ -34,15 +38,25 @@ pub(super) fn thumbnails(recording: &Path, count: usize, scratch: &Path) -> Resu
         if wanted.contains(&index) {
             let frame = frame?;
             let number = frame_number::read(&frame);
-            thumbnails.push(Thumbnail { uri: png(&frame, scratch)?, at: index as f64 / rate, number });
+            thumbnails.push(Thumbnail { uri: png(&frame, LARGE, scratch)?, at: index as f64 / rate, number });
         }
     }
     Ok(thumbnails)
 }
 
-fn png(frame: &VideoFrame, scratch: &Path) -> Result<String> {
+/// A picture from the middle of a recording, small; `None` where it holds none.
+///
+/// # Errors
+/// Where it cannot be read, or the picture not written.
+pub(super) fn thumbnail(recording: &Path, scratch: &Path) -> Result<Option<String>> {
+    let total = Frames::open(recording)?.count();
+    let frame = Frames::open(recording)?.nth(total / 2).transpose()?;
+    frame.map(|frame| png(&frame, SMALL, scratch)).transpose()
+}
+
+fn png(frame: &VideoFrame, width: u32, scratch: &Path) -> Result<String> {
     let path = scratch.join("thumbnail.png");
-    let width = frame.width().min(320);
+    let width = frame.width().min(width);
     let height = (u64::from(frame.height()) * u64::from(width) / u64::from(frame.width())).max(1) as u32;
     write_png(&path, &halloo_engine::video::scale::scale(frame, width, height)?)?;
     let bytes = std::fs::read(&path)?;

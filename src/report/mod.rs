@@ -1,12 +1,17 @@
 //! The demo's report: on the terminal, and as one self-contained page.
 
 mod contact_sheet;
+mod matrix;
 mod page;
 mod plot;
 
 pub use page::page;
 
-use crate::{demo::DemoReport, endpoint::report::Sample, measure::Summary};
+use crate::{
+    demo::{DemoReport, call::CallMeasured},
+    endpoint::report::Sample,
+    measure::Summary,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -64,9 +69,8 @@ struct Figure {
     bob: String,
 }
 
-fn figures(report: &DemoReport) -> Vec<Figure> {
-    let row =
-        |name, value: &dyn Fn(&Side) -> String| Figure { name, alice: value(&report.alice), bob: value(&report.bob) };
+fn figures(call: &CallMeasured) -> Vec<Figure> {
+    let row = |name, value: &dyn Fn(&Side) -> String| Figure { name, alice: value(&call.alice), bob: value(&call.bob) };
     let or_dash = |v: Option<f64>, text: &dyn Fn(f64) -> String| v.map_or_else(|| "-".to_owned(), text);
     let pair = |median: Option<f64>, high: Option<f64>| match median.zip(high) {
         Some((m, p)) => format!("{m:.0} ms (p95 {p:.0})"),
@@ -91,19 +95,29 @@ fn figures(report: &DemoReport) -> Vec<Figure> {
 
 /// Prints it.
 pub fn print(report: &DemoReport) {
+    if let Some(call) = &report.call {
+        print_call(call);
+    }
+    if let Some(group) = &report.group {
+        println!("\n{}", matrix::text(group));
+    }
     println!();
-    match report.connect_ms {
-        Some(ms) => println!("Connected in {ms:.0} ms; talked for {:.1} s.", report.duration_s),
-        None => println!("The two were never connected."),
-    }
-    println!("  {:<26}{:>22}{:>22}", "", "alice", "bob");
-    for figure in figures(report) {
-        println!("  {:<26}{:>22}{:>22}", figure.name, figure.alice, figure.bob);
-    }
     if report.passed {
-        println!("Both sides heard and saw each other.");
+        println!("All heard and saw one another.");
     }
     for failure in &report.failures {
         println!("FAILED: {failure}");
+    }
+}
+
+fn print_call(call: &CallMeasured) {
+    println!();
+    match call.connect_ms {
+        Some(ms) => println!("A call: connected in {ms:.0} ms; talked for {:.1} s.", call.duration_s),
+        None => println!("A call: the two were never connected."),
+    }
+    println!("  {:<26}{:>22}{:>22}", "", "alice", "bob");
+    for figure in figures(call) {
+        println!("  {:<26}{:>22}{:>22}", figure.name, figure.alice, figure.bob);
     }
 }

@@ -4,6 +4,7 @@
 //! of its operator.
 
 use super::{
+    debug,
     media::{MediaPlan, MediaSettings},
     redactor, tls,
 };
@@ -30,7 +31,7 @@ pub struct ServeArgs {
     /// A TOML file with any of the settings below; flags and environment go first.
     #[arg(long, value_name = "FILE", env = "HALLOO_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Prints one line of JSON once it listens: url, fingerprint, pid, media (where rooms' media comes in).
+    /// Prints one line of JSON once it listens: url, fingerprint, pid, media (where rooms' media comes in), debug.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -96,8 +97,8 @@ pub struct Settings {
     /// Takes calls between two only, and opens no port for media.
     #[arg(long, env = "HALLOO_NO_ROOMS")]
     pub no_rooms: bool,
-    /// The UDP port of rooms' media, and one more for each further shard; 10000 unless given, any free ones where only this
-    /// machine is served.
+    /// The port of rooms' media, UDP and TCP, and one more for each further shard; 10000 unless given, any free ones where only
+    /// this machine is served.
     #[arg(long, value_name = "PORT", env = "HALLOO_MEDIA_PORT", conflicts_with = "no_rooms")]
     pub media_port: Option<u16>,
     /// The address to listen on for rooms' media; that of --bind unless given, every address behind a proxy.
@@ -119,6 +120,13 @@ pub struct Settings {
     /// Keeps each of these threads to one processor: for machines that do nothing else.
     #[arg(long, env = "HALLOO_MEDIA_PIN", conflicts_with = "no_rooms")]
     pub media_pin: bool,
+    /// A loopback address and port, like 127.0.0.1:6060, where /debug/rooms shows operators what happens in rooms; none unless
+    /// given.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "HALLOO_DEBUG_LISTEN", conflicts_with = "no_rooms")]
+    pub debug_listen: Option<SocketAddr>,
+    /// Takes rooms' media over UDP only: who is in a network that blocks UDP needs a TURN server then.
+    #[arg(long, env = "HALLOO_NO_MEDIA_TCP", conflicts_with = "no_rooms")]
+    pub no_media_tcp: bool,
     /// Connections from one address; 100 unless given.
     #[arg(long, value_name = "N", env = "HALLOO_CONNECTIONS_PER_ADDRESS")]
     pub connections_per_address: Option<usize>,
@@ -172,6 +180,8 @@ impl Settings {
             media_address: list(self.media_address, file.media_address),
             media_shards: self.media_shards.or(file.media_shards),
             media_pin: self.media_pin || file.media_pin,
+            debug_listen: self.debug_listen.or(file.debug_listen),
+            no_media_tcp: self.no_media_tcp || file.no_media_tcp,
             connections_per_address: self.connections_per_address.or(file.connections_per_address),
             max_connections: self.max_connections.or(file.max_connections),
             messages_per_second: self.messages_per_second.or(file.messages_per_second),
@@ -201,6 +211,8 @@ pub(super) struct Plan {
     pub(super) server: ServerConfig,
     /// Rooms' media, unless there are to be no rooms.
     pub(super) media: Option<MediaPlan>,
+    /// Where operators look into rooms.
+    pub(super) debug: Option<SocketAddr>,
 }
 
 /// Joins flags, environment and file.
@@ -237,7 +249,9 @@ pub(super) fn plan(args: &ServeArgs) -> anyhow::Result<Plan> {
     };
     let listen = SocketAddr::new(bind, settings.port.unwrap_or(8080));
     let media = if settings.no_rooms { None } else { Some(media(&settings, bind)?) };
-    Ok(Plan { listen, lan: settings.lan, data, transport, server, media })
+    settings.debug_listen.map_or(Ok(()), debug::check)?;
+    let debug = settings.debug_listen;
+    Ok(Plan { listen, lan: settings.lan, data, transport, server, media, debug })
 }
 
 fn media(settings: &Settings, bind: IpAddr) -> anyhow::Result<MediaPlan> {
@@ -247,6 +261,7 @@ fn media(settings: &Settings, bind: IpAddr) -> anyhow::Result<MediaPlan> {
         announce: settings.media_address.clone(),
         shards: settings.media_shards,
         pin: settings.media_pin,
+        no_tcp: settings.no_media_tcp,
     };
     MediaPlan::new(said, bind, settings.behind_proxy)
 }

@@ -8,8 +8,12 @@ import { parseArgs } from 'node:util';
 import { LibWebrtc } from './lib/libwebrtc.mjs';
 import { Signaling } from './lib/signaling.mjs';
 
-const USAGE = `usage: libwebrtc.mjs call|answer --server URL --as NAME [--to NAME] --audio-in F.wav --video-in F.y4m
-                    [--video-kbps N] [--record DIR] [--duration S]`;
+const USAGE = `usage: libwebrtc.mjs call|answer|join --server URL --as NAME [--to NAME | --room NAME] --audio-in F.wav
+                    --video-in F.y4m [--video-kbps N] [--record DIR] [--duration S]`;
+/** What \`call\` and \`join\` need beside the others. */
+const WHERE = { call: ['to'], answer: [], join: ['room'] };
+/** Places to receive in, of a room. */
+const SLOTS = { sounds: 2, pictures: 3 };
 /** How often figures are taken, as in \`halloo\`. */
 const SAMPLE_EVERY = 500;
 const MEDIA = { audio_muted: false, video: 'camera' };
@@ -18,12 +22,12 @@ async function main() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: Object.fromEntries(
-      ['server', 'as', 'to', 'audio-in', 'video-in', 'video-kbps', 'record', 'duration'].map((name) => [name, { type: 'string' }]),
+      ['server', 'as', 'to', 'room', 'audio-in', 'video-in', 'video-kbps', 'record', 'duration'].map((name) => [name, { type: 'string' }]),
     ),
   });
   const [command] = positionals;
-  const needed = ['server', 'as', 'audio-in', 'video-in', ...(command === 'call' ? ['to'] : [])];
-  if (!['call', 'answer'].includes(command) || needed.some((name) => values[name] === undefined)) throw new Error(USAGE);
+  const needed = ['server', 'as', 'audio-in', 'video-in', ...(WHERE[command] ?? [])];
+  if (WHERE[command] === undefined || needed.some((name) => values[name] === undefined)) throw new Error(USAGE);
   if (values.record !== undefined) mkdirSync(values.record, { recursive: true });
 
   const signaling = await Signaling.signIn(values.server.replace(/^ws/, 'http'), values.as);
@@ -36,8 +40,10 @@ async function main() {
       clip: values['video-in'],
       kbps: values['video-kbps'] && Number(values['video-kbps']),
       record: values.record,
+      slots: command === 'join',
     });
   const started = readings();
+  if (command === 'join') return join(signaling, values, open, { leave, started });
   const { call, peer, lib } = command === 'call' ? await dial(signaling, values.to, open) : await take(signaling, open, started);
   const ended = new Promise((resolve) => signaling.on('ended', (event) => event.call === call && resolve(event.reason)));
   signaling.on('candidate', (event) => event.call === call && void lib.addCandidate(event.candidate).catch(() => {}));
@@ -69,6 +75,31 @@ async function main() {
     cpu_seconds: (cpu.user + cpu.system) / 1e6,
     javascript_seconds: javascript,
   };
+}
+
+/** Stays in a room, and records whoever else is there: one at a time. */
+async function join(signaling, { room, duration }, open, { leave, started }) {
+  const lib = await open();
+  const sdp = await lib.offerToRoom(SLOTS);
+  const media = { microphone: 'on', camera: 'on', screen: 'off' };
+  const recorded = new Set();
+  const joined = await signaling.request({ type: 'join_room', room, media, sdp });
+  await lib.answered(joined.sdp);
+  await lib.connected();
+  signaling.on('slots_changed', ({ slots }) => {
+    for (const { mid, source } of slots) {
+      if (source == null || recorded.has(mid)) continue;
+      recorded.add(mid);
+      lib.record(mid);
+    }
+  });
+  say(`connected in ${room}`);
+  const connected = performance.now();
+  await Promise.race([leave, after(duration === undefined ? null : Number.parseFloat(duration) * 1000)]);
+  const stats = await lib.stats();
+  await signaling.request({ type: 'leave_room', room }).catch(() => {});
+  const { sizes, ...recordings } = await lib.close();
+  return { connected: true, connect_ms: connected - started.at, offered: sdp.length, recordings, stats, sizes };
 }
 
 async function dial(signaling, peer, open) {

@@ -135,12 +135,19 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
-        Self::start_on(0, tempfile::tempdir().unwrap())
+        Self::start_with(&[])
     }
 
-    fn start_on(port: u16, data: tempfile::TempDir) -> Self {
+    /// With more arguments.
+    pub(crate) fn start_with(more: &[&str]) -> Self {
+        Self::start_on(0, tempfile::tempdir().unwrap(), more)
+    }
+
+    fn start_on(port: u16, data: tempfile::TempDir, more: &[&str]) -> Self {
         let mut child = halloo()
-            .args(["serve", "--json", "--port", &port.to_string(), "--data"])
+            .args(["serve", "--json", "--port", &port.to_string()])
+            .args(more)
+            .arg("--data")
             .arg(data.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -156,6 +163,11 @@ impl Server {
         self.url.rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap()
     }
 
+    /// Its data folder.
+    pub(crate) fn data(&self) -> &Path {
+        self.data.path()
+    }
+
     pub(crate) fn kill(mut self) -> (u16, tempfile::TempDir) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -166,7 +178,7 @@ impl Server {
 
     /// The same server again, after [`Server::kill`].
     pub(crate) fn restart((port, data): (u16, tempfile::TempDir)) -> Self {
-        Self::start_on(port, data)
+        Self::start_on(port, data, &[])
     }
 }
 

@@ -53,6 +53,7 @@ impl Timestamp {
     }
 
     /// The time from `earlier` to `self`, or zero where `earlier` is later.
+    #[inline]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -65,12 +66,14 @@ impl Timestamp {
 
 impl Add<Duration> for Timestamp {
     type Output = Self;
+    #[inline]
     fn add(self, rhs: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 
 impl AddAssign<Duration> for Timestamp {
+    #[inline]
     fn add_assign(&mut self, rhs: Duration) {
         *self = *self + rhs;
     }
@@ -78,6 +81,7 @@ impl AddAssign<Duration> for Timestamp {
 
 impl Sub<Duration> for Timestamp {
     type Output = Self;
+    #[inline]
     fn sub(self, rhs: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX)))
     }

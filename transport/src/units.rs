@@ -44,6 +44,7 @@ impl Bitrate {
     }
 
     /// How long `bytes` take at this rate; [`Duration::MAX`] at a rate of zero.
+    #[inline]
     pub fn time_for(self, bytes: usize) -> Duration {
         if self.0 == 0 {
             return Duration::MAX;
@@ -55,6 +56,7 @@ impl Bitrate {
     }
 
     /// How many whole bytes pass in `time` at this rate.
+    #[inline]
     pub fn bytes_in(self, time: Duration) -> u64 {
         match u64::try_from(time.as_nanos()).ok().and_then(|nanos| self.0.checked_mul(nanos)) {
             Some(bits) => bits / BITS_TIMES_NANOS,
@@ -64,6 +66,7 @@ impl Bitrate {
 
     /// This rate times `factor`; negative factors give zero.
     #[must_use]
+    #[inline]
     pub fn scale(self, factor: f64) -> Self {
         Self((self.0 as f64 * factor).max(0.0) as u64)
     }

@@ -58,6 +58,7 @@ fn unit(packets: usize, size: usize) -> MediaUnit {
         marker: true,
         key_frame: false,
         audio_level: Some(AudioLevel { level: 1, voice: true }),
+        dependency_descriptors: Vec::new(),
     }
 }
 
@@ -136,6 +137,36 @@ fn without_a_retransmission_stream_the_packet_itself_is_sent_again() {
     assert_eq!((a.header.ssrc, a.header.sequence_number, &a.payload), (2, b.header.sequence_number, &b.payload));
     let number = |p: &rtp::Packet| extensions::transport_seq(&p.header, IDS.transport_cc).unwrap();
     assert_eq!(number(a), number(&sent[2]).wrapping_add(1), "each departure has its own number");
+}
+
+#[test]
+fn each_packet_has_its_descriptor_and_so_has_its_repetition() {
+    let mut session = session(5);
+    session.add_send_stream(video("1", Some(RTX)));
+    // The first is as long as three spatial layers' structure: the two-byte form.
+    let descriptors =
+        vec![Bytes::from(vec![0x80; 92]), Bytes::from_static(&[0, 0, 1]), Bytes::from_static(&[0x40, 0, 1])];
+    session.send(AT(0), VIDEO, MediaUnit { dependency_descriptors: descriptors.clone(), ..unit(3, 200) }).unwrap();
+    let sent = rtp_of(drive(&mut session, AT(0), AT(40)));
+    let numbers = sent.iter().map(|packet| packet.header.sequence_number);
+    let again: Vec<rtp::Packet> = numbers
+        .flat_map(|number| {
+            session.handle_rtcp(AT(100), &nack(number));
+            rtp_of(drive(&mut session, AT(100), AT(120)))
+        })
+        .collect();
+    for packets in [&sent, &again] {
+        let found: Vec<Bytes> = packets
+            .iter()
+            .map(|packet| {
+                let mut wire = packet.marshal().unwrap();
+                let header = rtp::Packet::unmarshal(&mut wire).unwrap().header;
+                extensions::read(&header, &IDS).dependency_descriptor.unwrap()
+            })
+            .collect();
+        assert_eq!(found, descriptors);
+    }
+    assert!(again.iter().all(|packet| packet.header.ssrc == 3));
 }
 
 #[test]

@@ -186,6 +186,7 @@ impl Publication {
                         marker: encoded.after_silence || self.stats.packets_sent == 1,
                         key_frame: true,
                         audio_level: Some(self.pending_level),
+                        dependency_descriptors: Vec::new(),
                     },
                 );
             }

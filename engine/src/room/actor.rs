@@ -326,7 +326,11 @@ impl Running {
                 mute(tracks, kind);
                 RoomEvent::Muted(track_kind(kind))
             }
-            Notice::Layers(layers) => return tracks.local().set_wanted(layers.kind, layers.encodings > 0),
+            Notice::Layers(layers) => {
+                // We send one encoding of each source.
+                let spatial = if layers.encodings > 0 { layers.spatial.max(1) } else { 0 };
+                return tracks.local().set_wanted(layers.kind, spatial);
+            }
             Notice::Policed(kind) => RoomEvent::Policed(track_kind(kind)),
         };
         self.actor.events.push(event);

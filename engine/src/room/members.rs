@@ -2,7 +2,8 @@
 //!
 //! A participant's number is new with each time that its device joins. Here a member keeps its key for as long as the same
 //! device of the same user is there, or comes back soon after it was lost: tracks and recordings hang on the key. Invariant:
-//! oneself is not a member, and a number names one member at most.
+//! oneself is not a member, and a number names one member at most: somebody who was lost has none, since a server that
+//! restarted gives numbers anew.
 
 use halloo_protocol::{DeviceId, LeaveReason, Participant, ParticipantId, PeerReach, RoomSnapshot, UserId};
 use halloo_transport::Timestamp;
@@ -59,9 +60,7 @@ impl Members {
         for participant in &snapshot.participants {
             changes.extend(self.joined(participant.clone()));
         }
-        let there = |member: &Member| {
-            snapshot.participants.iter().any(|participant| participant.participant == member.participant.participant)
-        };
+        let there = |member: &Member| snapshot.participants.iter().any(|p| member.is(&p.user, &p.device));
         let missing = self.list.iter_mut().filter(|member| member.away_until.is_none() && !there(member));
         changes.extend(missing.map(|member| lose(now, member)));
         changes.extend(self.speaks(snapshot.dominant_speaker));
@@ -135,7 +134,7 @@ impl Members {
     }
 
     fn by_number(&mut self, number: ParticipantId) -> Option<&mut Member> {
-        self.list.iter_mut().find(|member| member.participant.participant == number)
+        self.list.iter_mut().find(|member| member.away_until.is_none() && member.participant.participant == number)
     }
 }
 
@@ -143,4 +142,64 @@ fn lose(now: Timestamp, member: &mut Member) -> Change {
     member.away_until = Some(now + GRACE);
     member.participant.reach = PeerReach::Lost;
     Change::Changed(member.key, member.participant.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use halloo_protocol::{Role, RoomGrants, RoomId, RoomLimits, RoomMedia, RoomState, SourceState};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000);
+
+    fn somebody(number: u32, name: &str) -> Participant {
+        let off = SourceState::Off;
+        Participant {
+            participant: ParticipantId(number),
+            user: UserId::new(name).unwrap(),
+            device: DeviceId::new("d").unwrap(),
+            display_name: name.to_owned(),
+            role: Role::Participant,
+            media: RoomMedia { microphone: off, camera: off, screen: off },
+            reach: PeerReach::Back,
+        }
+    }
+
+    fn snapshot(you: u32, others: &[(u32, &str)]) -> RoomSnapshot {
+        RoomSnapshot {
+            room: RoomId::new("r").unwrap(),
+            you: ParticipantId(you),
+            grants: RoomGrants { publish: Vec::new(), subscribe: true, moderate: false },
+            state: RoomState {
+                locked: false,
+                limits: RoomLimits { max_participants: 50, max_publish_kbps: 3_000, max_height: 720 },
+            },
+            participants: others.iter().map(|(number, name)| somebody(*number, name)).collect(),
+            dominant_speaker: None,
+        }
+    }
+
+    fn present(members: &Members) -> Vec<(u32, &str)> {
+        members.present().map(|(_, p)| (p.participant.0, p.user.as_str())).collect()
+    }
+
+    #[test]
+    fn a_restarted_server_may_give_one_the_former_number_of_another() {
+        let mut members = Members::default();
+        members.apply_snapshot(NOW, &snapshot(2, &[(1, "alice"), (3, "carol")]));
+        // Carol is back first, as number 1; alice is not there yet.
+        let changes = members.apply_snapshot(NOW, &snapshot(2, &[(1, "carol")]));
+        assert_eq!(present(&members), [(1, "carol")]);
+        let lost =
+            changes.iter().filter(|change| matches!(change, Change::Changed(_, p) if p.reach == PeerReach::Lost));
+        assert_eq!(lost.count(), 1, "{changes:?}");
+        // What is said of number 1 is said of carol.
+        let louder = Participant { display_name: "Carol".to_owned(), ..somebody(1, "carol") };
+        let Some(Change::Changed(carol, changed)) = members.changed(louder) else { panic!("nothing changed") };
+        assert_eq!((carol, changed.display_name.as_str()), (MemberKey(2), "Carol"));
+        assert_eq!(members.speaks(Some(ParticipantId(1))), Some(Change::Speaker(Some(MemberKey(2)))));
+        // Alice comes back to her tracks.
+        assert!(matches!(members.joined(somebody(3, "alice")), Some(Change::Changed(MemberKey(1), _))));
+        assert_eq!(present(&members), [(3, "alice"), (1, "carol")]);
+        assert_eq!(members.handle_timeout(NOW + GRACE * 2), []);
+    }
 }

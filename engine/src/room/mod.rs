@@ -7,6 +7,7 @@
 //! ```
 
 mod actor;
+mod csrc_map;
 mod events;
 mod machine;
 mod members;
@@ -44,11 +45,6 @@ use halloo_transport::{Bitrate, Timestamp};
 use members::MemberKey;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
-
-/// The most that one source of pictures is sent with. It is sent as one layer so far, which a forwarding unit can only pass on or
-/// not: it must fit what a receiver is believed to have (1 Mbit/s) before anything is known of its path.
-#[cfg(feature = "video")]
-const ONE_LAYER: Bitrate = Bitrate::from_kbps(650);
 
 /// How a room is joined.
 #[derive(Debug)]
@@ -114,10 +110,10 @@ impl Room {
     }
 
     /// Sends pictures from `source`: as the screen where its content is one, else as the camera, in place of what was sent as
-    /// that before. Both may be sent at once.
+    /// that before. Both may be sent at once. A large picture is sent in up to three sizes, of which everybody gets what they
+    /// show and what their path carries; what nobody receives is not encoded.
     #[cfg(feature = "video")]
-    pub fn publish_video(&self, source: Box<dyn VideoSource>, mut settings: VideoSettings) -> LocalVideoTrack {
-        settings.max_bitrate = settings.max_bitrate.min(ONE_LAYER);
+    pub fn publish_video(&self, source: Box<dyn VideoSource>, settings: VideoSettings) -> LocalVideoTrack {
         let kind = match settings.content {
             Content::Camera => SourceKind::Camera,
             Content::Screen => SourceKind::Screen,

@@ -4,6 +4,7 @@
 //! that its CSRC names (docs/protocol.md, "Packets"), whatever slot it came by; so tracks outlive slots and connections.
 
 use super::{
+    csrc_map::CsrcMap,
     events::{RoomEvent, RoomParticipant},
     members::MemberKey,
     wishes::is_published,
@@ -15,10 +16,10 @@ use crate::{
     event_queue::EventQueue,
     media::MediaError,
     route::MediaInput,
-    tracks::{LocalMedia, RemoteAudio, RemoteAudioTrack, RemoteTrack, Reporter, forward_audio_events},
+    tracks::{ALL_LAYERS, LocalMedia, RemoteAudio, RemoteAudioTrack, RemoteTrack, Reporter, forward_audio_events},
     wire::{Wire, WireStats},
 };
-use halloo_protocol::{LeaveReason, Participant, ParticipantId, SourceKind, SourceOf};
+use halloo_protocol::{LeaveReason, Participant, ParticipantId, SourceKind};
 use halloo_transport::{Bitrate, ReceivedPacket};
 use std::{
     collections::HashMap,
@@ -39,7 +40,7 @@ pub(crate) struct RoomTracks {
     #[cfg(feature = "video")]
     wanted: Changed,
     wire: Arc<CurrentWire>,
-    by_csrc: RwLock<HashMap<u32, Track>>,
+    by_csrc: RwLock<CsrcMap<Track>>,
     members: Mutex<HashMap<MemberKey, Arc<MemberTracks>>>,
     /// Packets of sources that nobody here is known to have.
     strays: AtomicU64,
@@ -82,7 +83,7 @@ impl MediaInput for RoomTracks {
         let track = packet
             .csrcs
             .first()
-            .and_then(|csrc| self.by_csrc.read().unwrap_or_else(PoisonError::into_inner).get(csrc).cloned());
+            .and_then(|csrc| self.by_csrc.read().unwrap_or_else(PoisonError::into_inner).get(*csrc));
         match track {
             Some(Track::Audio(track)) => drop(track.receive(packet)),
             #[cfg(feature = "video")]
@@ -132,8 +133,8 @@ impl RoomTracks {
         if let Some(wire) = &wire {
             self.local.use_route(Arc::new(wire.clone()));
             // Nobody has said anything of the new connection's sources.
-            self.local.set_wanted(SourceKind::Camera, true);
-            self.local.set_wanted(SourceKind::Screen, true);
+            self.local.set_wanted(SourceKind::Camera, ALL_LAYERS);
+            self.local.set_wanted(SourceKind::Screen, ALL_LAYERS);
         }
         self.wire.set(wire);
     }
@@ -146,7 +147,7 @@ impl RoomTracks {
     /// Somebody came.
     pub(crate) fn join(&self, key: MemberKey, participant: &Participant) {
         let member = Arc::new(self.make(key, participant));
-        self.register(participant.participant, None, &member);
+        self.register(key, participant.participant, &member);
         self.lock().insert(key, Arc::clone(&member));
         self.events.push(RoomEvent::ParticipantJoined(RoomParticipant::new(key.0, participant)));
         for kind in SourceKind::ALL.into_iter().filter(|kind| is_published(&participant.media, *kind)) {
@@ -159,7 +160,8 @@ impl RoomTracks {
         let Some(member) = self.lock().get(&key).cloned() else { return };
         let before = std::mem::replace(&mut *member.participant(), participant.clone());
         if before.participant != participant.participant {
-            self.register(participant.participant, Some(before.participant), &member);
+            self.release(key, before.participant);
+            self.register(key, participant.participant, &member);
         }
         self.events.push(RoomEvent::ParticipantChanged(RoomParticipant::new(key.0, participant)));
         for kind in SourceKind::ALL {
@@ -178,10 +180,7 @@ impl RoomTracks {
     pub(crate) fn leave(&self, key: MemberKey, reason: LeaveReason) {
         let Some(member) = self.lock().remove(&key) else { return };
         let participant = member.participant().clone();
-        {
-            let mut by_csrc = self.by_csrc.write().unwrap_or_else(PoisonError::into_inner);
-            sources(participant.participant).iter().for_each(|csrc| drop(by_csrc.remove(csrc)));
-        }
+        self.release(key, participant.participant);
         member.end();
         let participant = RoomParticipant::new(key.0, &participant);
         self.events.push(RoomEvent::ParticipantLeft { participant, reason });
@@ -242,21 +241,13 @@ impl RoomTracks {
         }
     }
 
-    /// Packets with this number's CSRCs are the member's, and none with its former number's.
-    fn register(&self, number: ParticipantId, before: Option<ParticipantId>, member: &MemberTracks) {
-        let mut by_csrc = self.by_csrc.write().unwrap_or_else(PoisonError::into_inner);
-        for csrc in before.into_iter().flat_map(sources) {
-            by_csrc.remove(&csrc);
-        }
-        let [microphone, camera, screen] = sources(number);
-        by_csrc.insert(microphone, Track::Audio(Arc::clone(&member.microphone)));
-        #[cfg(feature = "video")]
-        by_csrc.extend([
-            (camera, Track::Video(Arc::clone(&member.camera))),
-            (screen, Track::Video(Arc::clone(&member.screen))),
-        ]);
-        #[cfg(not(feature = "video"))]
-        let _ = (camera, screen);
+    fn register(&self, key: MemberKey, number: ParticipantId, member: &MemberTracks) {
+        let tracks = SourceKind::ALL.into_iter().filter_map(|kind| Some((kind, member.input(kind)?)));
+        self.by_csrc.write().unwrap_or_else(PoisonError::into_inner).assign(key, number, tracks);
+    }
+
+    fn release(&self, key: MemberKey, number: ParticipantId) {
+        self.by_csrc.write().unwrap_or_else(PoisonError::into_inner).release(key, number);
     }
 
     fn tell_track(&self, member: &MemberTracks, kind: SourceKind, event: fn(RemoteTrack) -> RoomEvent) {
@@ -299,6 +290,17 @@ impl MemberTracks {
         Some(RemoteVideoTrack::new(Arc::clone(self.video(kind)?), Arc::clone(&self.user), shows))
     }
 
+    /// Where packets of this kind go; `None` where pictures are not built in.
+    fn input(&self, kind: SourceKind) -> Option<Track> {
+        match kind {
+            SourceKind::Microphone => Some(Track::Audio(Arc::clone(&self.microphone))),
+            #[cfg(feature = "video")]
+            SourceKind::Camera | SourceKind::Screen => self.video(kind).cloned().map(Track::Video),
+            #[cfg(not(feature = "video"))]
+            SourceKind::Camera | SourceKind::Screen => None,
+        }
+    }
+
     fn track(&self, kind: SourceKind) -> Option<RemoteTrack> {
         match kind {
             SourceKind::Microphone => Some(RemoteTrack::Audio(self.audio_track())),
@@ -328,11 +330,6 @@ impl MemberTracks {
             self.screen.end();
         }
     }
-}
-
-/// The CSRCs of a participant's microphone, camera and screen.
-fn sources(participant: ParticipantId) -> [u32; 3] {
-    SourceKind::ALL.map(|kind| SourceOf { participant, kind }.csrc())
 }
 
 impl std::fmt::Debug for RoomTracks {

@@ -17,7 +17,12 @@ use std::{collections::VecDeque, time::Duration};
 const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(10);
 /// First pause before connecting again; doubled up to [`MAX_BACKOFF`].
 const MIN_BACKOFF: Duration = Duration::from_millis(200);
-/// Longest pause before connecting again.
+/// Longest pause before connecting again, for the first [`HASTY`] attempts: a server that restarts has its meetings back
+/// within three seconds, even where the longest pause of all had just begun.
+const HASTY_BACKOFF: Duration = Duration::from_millis(1_800);
+/// About a minute.
+const HASTY: u32 = 35;
+/// Longest pause after that.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// Requests that wait for a connection or a reply; beyond that new ones fail at once.
 const MAX_OUTSTANDING: usize = 512;
@@ -303,7 +308,8 @@ impl ClientCore {
         for outstanding in &mut self.outstanding {
             outstanding.sent_as = None;
         }
-        let doubled = MIN_BACKOFF.saturating_mul(1 << self.failures.min(8)).min(MAX_BACKOFF);
+        let longest = if self.failures < HASTY { HASTY_BACKOFF } else { MAX_BACKOFF };
+        let doubled = MIN_BACKOFF.saturating_mul(1 << self.failures.min(8)).min(longest);
         self.failures = self.failures.saturating_add(1);
         // xorshift64: only spreads clients in time.
         self.jitter ^= self.jitter << 13;
@@ -493,18 +499,28 @@ mod tests {
     }
 
     #[test]
-    fn backoff_grows_to_its_limit() {
+    fn pauses_grow_and_stay_short_for_the_first_minute() {
         let mut core = core();
-        let mut now = at(0);
         let mut pauses = Vec::new();
-        for _ in 0..10 {
-            now = core.next_timeout().unwrap();
+        for _ in 0..60 {
+            let now = core.next_timeout().unwrap();
             core.handle_timeout(now);
             core.handle_closed(now, None, "refused");
             pauses.push(core.next_timeout().unwrap().since(now));
         }
         drain(&mut core);
-        assert!(pauses[0] < Duration::from_millis(260) && pauses[9] > Duration::from_millis(3_700), "{pauses:?}");
-        assert!(pauses.iter().all(|p| *p < Duration::from_millis(6_300)), "{now:?}");
+        let in_first_minute: Vec<Duration> = pauses
+            .iter()
+            .scan(Duration::ZERO, |since, pause| {
+                *since += *pause;
+                Some((*since, *pause))
+            })
+            .take_while(|(since, _)| *since < Duration::from_secs(50))
+            .map(|(_, pause)| pause)
+            .collect();
+        assert!(pauses[0] < Duration::from_millis(260), "{pauses:?}");
+        assert!(in_first_minute.iter().all(|pause| *pause < Duration::from_millis(2_300)), "{pauses:?}");
+        assert!(pauses[40..].iter().all(|pause| *pause > Duration::from_millis(3_700)), "{pauses:?}");
+        assert!(pauses.iter().all(|pause| *pause < Duration::from_millis(6_300)), "{pauses:?}");
     }
 }

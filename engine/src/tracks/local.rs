@@ -24,6 +24,9 @@ use std::{
 /// The audio thread's name for the one track that is sent.
 const TRACK: u32 = 0;
 
+/// For [`LocalMedia::set_wanted`]: however many there are.
+pub(crate) const ALL_LAYERS: u8 = u8::MAX;
+
 /// See the module's text.
 pub(crate) struct LocalMedia {
     audio: AudioHandle,
@@ -66,6 +69,11 @@ impl Routes {
         }
     }
 
+    fn carry_layers(&self, source: SourceKind) -> bool {
+        let routes = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        !routes.is_empty() && routes.iter().all(|route| route.carries_layers(source))
+    }
+
     fn replace(&self, routes: Vec<Arc<dyn Route>>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = routes;
     }
@@ -80,6 +88,10 @@ pub(super) struct SourceOutput {
 impl MediaOutput for SourceOutput {
     fn send(&self, _: MediaKind, unit: MediaUnit) {
         self.routes.carry(self.source, unit);
+    }
+
+    fn carries_layers(&self) -> bool {
+        self.routes.carry_layers(self.source)
     }
 }
 
@@ -229,7 +241,7 @@ impl LocalMedia {
 
     pub(crate) fn send_key_frame(&self, _source: SourceKind) {}
 
-    pub(crate) fn set_wanted(&self, _source: SourceKind, _wanted: bool) {}
+    pub(crate) fn set_wanted(&self, _source: SourceKind, _spatial: u8) {}
 }
 
 impl fmt::Debug for LocalMedia {

@@ -1,6 +1,6 @@
 //! A source of pictures that this side publishes, and how several share the path.
 
-use super::local::{LocalMedia, Parts, SourceOutput};
+use super::local::{ALL_LAYERS, LocalMedia, Parts, SourceOutput};
 use crate::{
     media::VideoSource,
     video::{Content, Enabled, VideoSenderStats, VideoSettings, sender::VideoSender},
@@ -24,8 +24,8 @@ pub(super) struct LocalVideo {
     content: Option<Content>,
     /// What the application wants.
     enabled: bool,
-    /// Whether somebody receives it.
-    wanted: bool,
+    /// How many of its spatial layers somebody receives; with 0 nobody receives it.
+    wanted: u8,
     /// The last counters, once the thread has ended.
     last_stats: VideoSenderStats,
 }
@@ -38,7 +38,7 @@ impl LocalVideo {
             sender: None,
             content: None,
             enabled: true,
-            wanted: true,
+            wanted: ALL_LAYERS,
             last_stats: VideoSenderStats::default(),
         }
     }
@@ -54,12 +54,13 @@ impl LocalVideo {
     }
 
     fn is_sending(&self) -> bool {
-        self.sender.is_some() && self.enabled && self.wanted
+        self.sender.is_some() && self.enabled && self.wanted > 0
     }
 
     fn apply(&self) {
         if let Some(sender) = &self.sender {
-            sender.set_enabled(if self.enabled && self.wanted { Enabled::On } else { Enabled::Off });
+            sender.set_spatial_layers(self.wanted.max(1));
+            sender.set_enabled(if self.enabled && self.wanted > 0 { Enabled::On } else { Enabled::Off });
         }
     }
 }
@@ -150,11 +151,11 @@ impl LocalMedia {
         parts.divide();
     }
 
-    /// Whether somebody receives this source: what nobody receives is not encoded.
-    pub(crate) fn set_wanted(&self, source: SourceKind, wanted: bool) {
+    /// How many spatial layers of this source somebody receives, 0 for none of it: what nobody receives is not encoded.
+    pub(crate) fn set_wanted(&self, source: SourceKind, spatial: u8) {
         let mut parts = self.lock();
         let video = parts.video(source);
-        video.wanted = wanted;
+        video.wanted = spatial;
         video.apply();
         parts.divide();
     }

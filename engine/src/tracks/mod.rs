@@ -14,7 +14,7 @@ mod report;
 mod slot_follower;
 
 pub(crate) use handles::Changed;
-pub(crate) use local::LocalMedia;
+pub(crate) use local::{ALL_LAYERS, LocalMedia};
 pub(crate) use remote_audio::RemoteAudio;
 #[cfg(all(test, feature = "video"))]
 pub(crate) use remote_video::Size;

@@ -69,11 +69,45 @@ const UP_AFTER: Duration = Duration::from_secs(3);
 /// A reduced side is not shorter than this, where the source's is not.
 const SHORTEST_SIDE: f64 = 90.0;
 
+/// Where on a ladder a target is: down at once, up after a while.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Climb {
+    step: usize,
+    affordable_since: Option<Timestamp>,
+}
+
+impl Climb {
+    /// The step at `now`, of `steps` from the dearest to the cheapest; `cost` is what one takes, in bits per second.
+    pub(super) fn update(
+        &mut self,
+        now: Timestamp,
+        target: Bitrate,
+        steps: usize,
+        cost: impl Fn(usize) -> f64,
+    ) -> usize {
+        self.step = self.step.min(steps.saturating_sub(1));
+        let budget = target.as_bps() as f64;
+        while self.step + 1 < steps && cost(self.step) > budget {
+            self.step += 1;
+            self.affordable_since = None;
+        }
+        if self.step > 0 && cost(self.step - 1) * UP_MARGIN <= budget {
+            let since = *self.affordable_since.get_or_insert(now);
+            if now.since(since) >= UP_AFTER {
+                self.step -= 1;
+                self.affordable_since = None;
+            }
+        } else {
+            self.affordable_since = None;
+        }
+        self.step
+    }
+}
+
 /// The state: where on the ladder.
 #[derive(Debug, Default)]
 pub struct Adapter {
-    step: usize,
-    affordable_since: Option<Timestamp>,
+    climb: Climb,
 }
 
 impl Adapter {
@@ -88,29 +122,18 @@ impl Adapter {
             Content::Camera => &CAMERA,
             Content::Screen => &SCREEN,
         };
-        self.step = self.step.min(ladder.len() - 1);
-        let budget = target.as_bps() as f64;
         let full = full_size(offer);
-        while self.step + 1 < ladder.len() && cost(full, offer.frame_rate, &ladder[self.step]) > budget {
-            self.step += 1;
-            self.affordable_since = None;
-        }
-        if self.step > 0 && cost(full, offer.frame_rate, &ladder[self.step - 1]) * UP_MARGIN <= budget {
-            let since = *self.affordable_since.get_or_insert(now);
-            if now.since(since) >= UP_AFTER {
-                self.step -= 1;
-                self.affordable_since = None;
-            }
-        } else {
-            self.affordable_since = None;
-        }
-        let step = &ladder[self.step];
+        let cost = |step: usize| {
+            ladder.get(step).map_or(0.0, |step| cost(reduced(full, step.scale), offer.frame_rate * step.rate))
+        };
+        let step = &ladder[self.climb.update(now, target, ladder.len(), cost)];
         let (width, height) = reduced(full, step.scale);
         Adaptation { width, height, frame_rate: (offer.frame_rate * step.rate).max(1.0).min(offer.frame_rate) }
     }
 }
 
-fn full_size(offer: &Offer) -> (u32, u32) {
+/// The largest size that is allowed of the source.
+pub(super) fn full_size(offer: &Offer) -> (u32, u32) {
     let (w, h) = offer.size;
     let (max_w, max_h) = offer.max_size;
     // A source held upright may use the limit upright.
@@ -129,11 +152,11 @@ fn reduced((w, h): (u32, u32), scale: f64) -> (u32, u32) {
     (side(w), side(h))
 }
 
-fn cost(full: (u32, u32), frame_rate: f64, step: &Step) -> f64 {
-    let (w, h) = reduced(full, step.scale);
+/// The fewest bits per second with which pictures of this size look fair.
+pub(super) fn cost((w, h): (u32, u32), frame_rate: f64) -> f64 {
     let pixels = f64::from(w) * f64::from(h);
     let reference = BITS_PER_PIXEL * REFERENCE_PIXELS * REFERENCE_RATE;
-    reference * (pixels / REFERENCE_PIXELS).powf(0.85) * (frame_rate * step.rate / REFERENCE_RATE).powf(0.75)
+    reference * (pixels / REFERENCE_PIXELS).powf(0.85) * (frame_rate / REFERENCE_RATE).powf(0.75)
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! The one file that calls libaom: a codec context as a value that frees itself.
 
-use super::encoder::{EncodedPicture, KeyFrame};
+use super::{
+    encoder::{EncodedPicture, KeyFrame},
+    scalability::{LayerFrame, TEMPORAL_LAYERS},
+};
 use crate::media::{MediaError, VideoFrame};
 use bytes::Bytes;
 use libaom_sys as aom;
@@ -88,6 +91,74 @@ impl Context {
         duration: u32,
         key_frame: KeyFrame,
     ) -> Result<Option<EncodedPicture>, MediaError> {
+        let coded = self.code(frame, pts, duration, key_frame)?;
+        let Some((data, key_frame)) = coded else { return Ok(None) };
+        let quantizer = self.quantizer()?;
+        Ok(Some(EncodedPicture { data, key_frame, quantizer }))
+    }
+
+    /// Codes one layer of a frame of the context's size; all layers of a picture have the same `pts`.
+    pub(super) fn encode_layer(
+        &mut self,
+        frame: &VideoFrame,
+        pts: i64,
+        duration: u32,
+        layer: &LayerFrame,
+    ) -> Result<Option<Bytes>, MediaError> {
+        let mut id = aom::aom_svc_layer_id_t {
+            spatial_layer_id: layer.spatial.into(),
+            temporal_layer_id: layer.temporal.into(),
+        };
+        // SAFETY: this control reads one structure of this type, which lives until it returns.
+        let result =
+            unsafe { aom::aom_codec_control(&raw mut *self.codec, aom::AV1E_SET_SVC_LAYER_ID as c_int, &raw mut id) };
+        self.check(result, "take a layer's number")?;
+        let mut config = references(layer);
+        let control = aom::AV1E_SET_SVC_REF_FRAME_CONFIG as c_int;
+        // SAFETY: as above.
+        let result = unsafe { aom::aom_codec_control(&raw mut *self.codec, control, &raw mut config) };
+        self.check(result, "take a frame's references")?;
+        let key_frame = if layer.reference.is_none() { KeyFrame::Force } else { KeyFrame::AsNeeded };
+        Ok(self.code(frame, pts, duration, key_frame)?.map(|(data, _)| data))
+    }
+
+    /// Divides the bitrate among spatial layers, from the smallest; those with nothing are not going to be coded. Each layer's
+    /// sides are half of the next one's. `shares` are the parts of a spatial layer's rate that its temporal layers take, each
+    /// with those below.
+    pub(super) fn set_layers(
+        &mut self,
+        kbps: &[u32],
+        shares: [f64; TEMPORAL_LAYERS as usize],
+    ) -> Result<(), MediaError> {
+        // SAFETY: all zeroes is a valid value of this plain C structure.
+        let mut params: aom::aom_svc_params_t = unsafe { MaybeUninit::zeroed().assume_init() };
+        params.number_spatial_layers = kbps.len() as c_int;
+        params.number_temporal_layers = TEMPORAL_LAYERS.into();
+        params.min_quantizers.fill(QUANTIZERS.0 as c_int);
+        params.max_quantizers.fill(QUANTIZERS.1 as c_int);
+        for (layer, rate) in kbps.iter().enumerate() {
+            params.scaling_factor_num[layer] = 1;
+            params.scaling_factor_den[layer] = 1 << (kbps.len() - 1 - layer);
+            for (temporal, share) in shares.into_iter().enumerate() {
+                let index = layer * shares.len() + temporal;
+                params.layer_target_bitrate[index] = (f64::from(*rate) * share) as c_int;
+            }
+        }
+        params.framerate_factor[..shares.len()].copy_from_slice(&[4, 2, 1]);
+        self.set_bitrate(kbps.iter().sum())?;
+        // SAFETY: this control reads one structure of this type, which lives until it returns.
+        let result =
+            unsafe { aom::aom_codec_control(&raw mut *self.codec, aom::AV1E_SET_SVC_PARAMS as c_int, &raw mut params) };
+        self.check(result, "divide its bitrate among layers")
+    }
+
+    fn code(
+        &mut self,
+        frame: &VideoFrame,
+        pts: i64,
+        duration: u32,
+        key_frame: KeyFrame,
+    ) -> Result<Option<(Bytes, bool)>, MediaError> {
         let image = self.image(frame);
         let flags = if key_frame == KeyFrame::Force { aom::AOM_EFLAG_FORCE_KF } else { 0 };
         // SAFETY: `image` describes planes that `frame` keeps alive and that are long enough for the size and strides, which
@@ -117,7 +188,7 @@ impl Context {
         image
     }
 
-    fn collect(&mut self) -> Result<Option<EncodedPicture>, MediaError> {
+    fn collect(&mut self) -> Result<Option<(Bytes, bool)>, MediaError> {
         let mut iterator: aom::aom_codec_iter_t = ptr::null();
         let mut unit = Vec::new();
         let mut key_frame = false;
@@ -137,16 +208,18 @@ impl Context {
             unit.extend_from_slice(unsafe { std::slice::from_raw_parts(frame.buf.cast::<u8>(), frame.sz) });
             key_frame |= frame.flags & aom::AOM_FRAME_IS_KEY != 0;
         }
-        if unit.is_empty() {
-            return Ok(None);
-        }
+        Ok((!unit.is_empty()).then(|| (Bytes::from(unit), key_frame)))
+    }
+
+    /// The quantizer of the last frame, 0 to 255.
+    pub(super) fn quantizer(&mut self) -> Result<u8, MediaError> {
         let mut quantizer: c_int = 0;
         // SAFETY: this control writes one `int`.
         let result = unsafe {
             aom::aom_codec_control(&raw mut *self.codec, aom::AOME_GET_LAST_QUANTIZER as c_int, &raw mut quantizer)
         };
         self.check(result, "tell its quantizer")?;
-        Ok(Some(EncodedPicture { data: Bytes::from(unit), key_frame, quantizer: quantizer.clamp(0, 255) as u8 }))
+        Ok(quantizer.clamp(0, 255) as u8)
     }
 
     fn tune(&mut self) -> Result<(), MediaError> {
@@ -220,6 +293,25 @@ impl Drop for Context {
         // SAFETY: the context is open and not used again.
         unsafe { aom::aom_codec_destroy(&raw mut *self.codec) };
     }
+}
+
+/// What a layer's frame refers to and where it is kept, as libaom takes it. References are named; the first is the one whose
+/// state entropy coding goes on from, and a buffer can only be filled through a name that stands for it. Names that are not
+/// used stand for buffer 0, the smallest layer's: a picture may refer to one of a quarter of its size, not the reverse.
+fn references(layer: &LayerFrame) -> aom::aom_svc_ref_frame_config_t {
+    const LAST: usize = 0;
+    const GOLDEN: usize = 3;
+    let mut config = aom::aom_svc_ref_frame_config_t { reference: [0; 7], ref_idx: [0; 7], refresh: [0; 8] };
+    if let Some(reference) = layer.reference {
+        config.reference[LAST] = 1;
+        config.ref_idx[LAST] = reference.into();
+    }
+    if let Some(refresh) = layer.refresh {
+        config.refresh[usize::from(refresh)] = 1;
+        let name = if layer.reference == Some(refresh) { LAST } else { GOLDEN };
+        config.ref_idx[name] = refresh.into();
+    }
+    config
 }
 
 fn config(settings: Settings) -> Result<aom::aom_codec_enc_cfg, MediaError> {

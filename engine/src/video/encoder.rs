@@ -58,8 +58,14 @@ pub enum KeyFrame {
 pub struct Encoder {
     config: EncoderConfig,
     context: Option<Context>,
+    clock: PresentationClock,
+}
+
+/// Presentation times for libaom, which must increase.
+#[derive(Debug)]
+pub(super) struct PresentationClock {
     origin: Option<Timestamp>,
-    last_pts: i64,
+    last: i64,
 }
 
 /// Ticks of the encoder's clock in a second, as in RTP.
@@ -71,7 +77,7 @@ const MAX_BITRATE_KBPS: u64 = 1_000_000;
 impl Encoder {
     /// An encoder that begins with the first picture it is given.
     pub fn new(config: EncoderConfig) -> Self {
-        Self { config, context: None, origin: None, last_pts: -1 }
+        Self { config, context: None, clock: PresentationClock::new() }
     }
 
     /// Holds this rate from the next picture on.
@@ -110,44 +116,56 @@ impl Encoder {
             Some(context) => context,
             None => {
                 key_frame = KeyFrame::Force;
-                Context::new(self.settings(size))?
+                Context::new(settings(&self.config, size))?
             }
         };
-        let duration = (f64::from(TIMEBASE) / self.config.frame_rate.clamp(1.0, 240.0)) as u32;
-        let picture = context.encode(frame, self.pts(frame.captured_at), duration, key_frame)?;
+        let (pts, duration) = (self.clock.pts(frame.captured_at), duration(self.config.frame_rate));
+        let picture = context.encode(frame, pts, duration, key_frame)?;
         // Only a context that works is kept.
         self.context = Some(context);
         Ok(picture)
     }
+}
 
-    fn pts(&mut self, captured_at: Timestamp) -> i64 {
-        let origin = *self.origin.get_or_insert(captured_at);
-        let ticks = (captured_at.since(origin).as_nanos() * u128::from(TIMEBASE) / 1_000_000_000) as i64;
-        self.last_pts = ticks.max(self.last_pts + 1);
-        self.last_pts
+impl PresentationClock {
+    pub(super) const fn new() -> Self {
+        Self { origin: None, last: -1 }
     }
 
-    fn settings(&self, (width, height): (u32, u32)) -> Settings {
-        let pixels = u64::from(width) * u64::from(height);
-        Settings {
-            width,
-            height,
-            bitrate_kbps: kbps(self.config.bitrate),
-            timebase: TIMEBASE,
-            screen: self.config.content == Content::Screen,
-            bt709: height >= 720,
-            // Small pictures leave time to search better; measured at 640x360 and 1280x720.
-            speed: match pixels {
-                0..=130_000 => 8,
-                130_001..=600_000 => 9,
-                _ => 10,
-            },
-            // A second thread shortens a frame's latency but costs CPU in all: only where one cannot keep up.
-            threads: if pixels > 1_280 * 800 { 2 } else { 1 },
-        }
+    pub(super) fn pts(&mut self, captured_at: Timestamp) -> i64 {
+        let origin = *self.origin.get_or_insert(captured_at);
+        let ticks = (captured_at.since(origin).as_nanos() * u128::from(TIMEBASE) / 1_000_000_000) as i64;
+        self.last = ticks.max(self.last + 1);
+        self.last
     }
 }
 
-fn kbps(bitrate: Bitrate) -> u32 {
+/// Ticks that a frame is expected to last.
+pub(super) fn duration(frame_rate: f64) -> u32 {
+    (f64::from(TIMEBASE) / frame_rate.clamp(1.0, 240.0)) as u32
+}
+
+/// How a context for pictures of this size is set up.
+pub(super) fn settings(config: &EncoderConfig, (width, height): (u32, u32)) -> Settings {
+    let pixels = u64::from(width) * u64::from(height);
+    Settings {
+        width,
+        height,
+        bitrate_kbps: kbps(config.bitrate),
+        timebase: TIMEBASE,
+        screen: config.content == Content::Screen,
+        bt709: height >= 720,
+        // Small pictures leave time to search better; measured at 640x360 and 1280x720.
+        speed: match pixels {
+            0..=130_000 => 8,
+            130_001..=600_000 => 9,
+            _ => 10,
+        },
+        // A second thread shortens a frame's latency but costs CPU in all: only where one cannot keep up.
+        threads: if pixels > 1_280 * 800 { 2 } else { 1 },
+    }
+}
+
+pub(super) fn kbps(bitrate: Bitrate) -> u32 {
     (bitrate.as_bps() / 1_000).clamp(MIN_BITRATE_KBPS, MAX_BITRATE_KBPS) as u32
 }

@@ -1,7 +1,7 @@
 //! Video: sources, AV1 in both directions, packets, and sinks.
 //!
 //! ```text
-//!  VideoSource -> VideoSender thread: reduce -> encode -> packetize -> route
+//!  VideoSource -> VideoSender thread: reduce -> encode (in layers where the route carries them) -> packetize -> route
 //!  route -> VideoReceiver thread: frame buffer -> decode -> every attached VideoSink
 //! ```
 
@@ -16,15 +16,19 @@ pub mod decoder;
 pub mod encoder;
 pub mod frame_number;
 pub mod i420;
+pub mod layer_plan;
+pub mod layered;
 mod numbered;
 pub mod pace;
 pub mod pattern;
 mod png;
 pub(crate) mod receiver;
+pub mod scalability;
 pub mod scale;
 #[cfg(all(feature = "screen", target_os = "linux"))]
 pub mod screen;
 pub(crate) mod sender;
+mod sender_coder;
 mod ssim;
 #[cfg(test)]
 mod tests;

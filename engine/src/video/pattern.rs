@@ -1,6 +1,7 @@
 //! The test pattern: drifting gradients, three soft discs on their orbits, and the frame's number along the top.
 //!
-//! Frame `n` is a function of `n` and the size alone, so a test can draw what should have arrived.
+//! Frame `n` is a function of `n` and the size alone, so a test can draw what should have arrived. Each [`SERIES`] of numbers has
+//! colours of its own, so that several patterns can be told apart, by people and by programs.
 
 use super::{frame_number, i420::I420Buffer, pace::Pace};
 use crate::{
@@ -9,12 +10,21 @@ use crate::{
 };
 use std::f64::consts::TAU;
 
+/// Pictures of one series: nearly ten hours at 30 a second. There are [`SERIES_COUNT`] of them.
+pub const SERIES: u32 = 1 << 20;
+/// How many series there are before numbers wrap to zero.
+pub const SERIES_COUNT: u32 = frame_number::MODULUS / SERIES;
+/// How far the colours of a series are from those of the first, which are nearly grey, and the angle from one to the next.
+const TINT: f64 = 36.0;
+const TURN: f64 = 2.4;
+
 /// A generated moving picture, paced by its own frame rate.
 #[derive(Debug)]
 pub struct PatternSource {
     width: u32,
     height: u32,
     pace: Pace,
+    first: u64,
 }
 
 impl PatternSource {
@@ -28,14 +38,21 @@ impl PatternSource {
                 "a test pattern of {width}x{height} is not possible: use 1 to 16384 a side"
             )));
         }
-        Ok(Self { width, height, pace: Pace::new(frame_rate)? })
+        Ok(Self { width, height, pace: Pace::new(frame_rate)?, first: 0 })
+    }
+
+    /// Numbers the pictures from the beginning of this series (modulo [`SERIES_COUNT`]), in its colours.
+    #[must_use]
+    pub fn in_series(mut self, series: u32) -> Self {
+        self.first = u64::from(series % SERIES_COUNT) * u64::from(SERIES);
+        self
     }
 }
 
 impl VideoSource for PatternSource {
     fn poll(&mut self, now: Timestamp) -> Result<VideoPoll, MediaError> {
         match self.pace.due(now) {
-            Ok(number) => Ok(VideoPoll::Frame(draw(self.width, self.height, number, now)?)),
+            Ok(number) => Ok(VideoPoll::Frame(draw(self.width, self.height, self.first + number, now)?)),
             Err(next) => Ok(VideoPoll::Wait(next)),
         }
     }
@@ -53,7 +70,7 @@ pub fn draw(width: u32, height: u32, number: u64, at: Timestamp) -> Result<Video
     let mut picture = I420Buffer::black(width, height);
     // 30 steps a second at the usual rate; all motion repeats within an hour, so precision never fades.
     let time = (number % 108_000) as f64 / 30.0;
-    background(&mut picture, time);
+    background(&mut picture, time, tint(number));
     for (index, disc) in Disc::ALL.iter().enumerate() {
         disc.draw(&mut picture, time, index as f64);
     }
@@ -61,9 +78,17 @@ pub fn draw(width: u32, height: u32, number: u64, at: Timestamp) -> Result<Video
     picture.into_frame(at)
 }
 
+/// What the series of a number adds to both chroma planes.
+fn tint(number: u64) -> (f64, f64) {
+    match number / u64::from(SERIES) % u64::from(SERIES_COUNT) {
+        0 => (0.0, 0.0),
+        series => (TINT * (TURN * series as f64).cos(), TINT * (TURN * series as f64).sin()),
+    }
+}
+
 /// Sums of a wave along x and one along y: two tables and an addition per sample.
-fn background(picture: &mut I420Buffer, time: f64) {
-    let waves = [(112.0, 34.0, 1.0, 0.31), (126.0, 22.0, 0.6, -0.17), (130.0, 22.0, 0.8, 0.23)];
+fn background(picture: &mut I420Buffer, time: f64, tint: (f64, f64)) {
+    let waves = [(112.0, 34.0, 1.0, 0.31), (126.0 + tint.0, 22.0, 0.6, -0.17), (130.0 + tint.1, 22.0, 0.8, 0.23)];
     for (index, (level, depth, cycles, speed)) in waves.into_iter().enumerate() {
         let (w, h) = picture.plane_size(index);
         let wave = |position: f64, phase: f64| depth * (TAU * (cycles * position + speed * time + phase)).sin();
@@ -141,6 +166,25 @@ mod tests {
         assert_eq!(next, start + Duration::from_nanos(33_333_334));
         assert_eq!(number(source.poll(next).unwrap()), Some(1));
         assert_eq!(number(source.poll(start + Duration::from_secs(1)).unwrap()), Some(30));
+    }
+
+    #[test]
+    fn each_series_has_numbers_and_colours_of_its_own() {
+        let mean = |frame: &VideoFrame, plane: usize| {
+            let rows = (0..frame.plane_size(plane).1).flat_map(|y| frame.row(plane, y)).map(|&s| f64::from(s));
+            rows.sum::<f64>() / (frame.plane_size(plane).0 * frame.plane_size(plane).1) as f64
+        };
+        let mut colours: Vec<(f64, f64)> = Vec::new();
+        for series in 0..6 {
+            let mut source = PatternSource::new(320, 180, 15.0).unwrap().in_series(series);
+            let VideoPoll::Frame(frame) = source.poll(Timestamp::from_millis(77)).unwrap() else { panic!("no frame") };
+            let number = frame_number::read(&frame).unwrap();
+            assert_eq!((number / SERIES, number % SERIES), (series, 0));
+            let colour = (mean(&frame, 1), mean(&frame, 2));
+            let nearest = colours.iter().map(|c| (c.0 - colour.0).hypot(c.1 - colour.1)).fold(f64::MAX, f64::min);
+            assert!(nearest > 15.0, "series {series} is {nearest} from another's colour");
+            colours.push(colour);
+        }
     }
 
     #[test]

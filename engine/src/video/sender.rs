@@ -5,21 +5,21 @@
 //! picture; the last one wins.
 
 use super::{
-    adapt::{Adaptation, Adapter, Offer},
+    adapt::Offer,
     cadence::Cadence,
-    encoder::{Content, Encoder, EncoderConfig, KeyFrame},
+    encoder::{Content, EncoderConfig, KeyFrame},
+    scalability::MAX_SPATIAL_LAYERS,
     scale::scale,
+    sender_coder::{Coder, Shape},
 };
 use crate::{
-    Timestamp,
-    av1::packetize::packetize,
-    clock,
+    Timestamp, clock,
     media::{MediaError, SourceWaker, VideoFrame, VideoPoll, VideoSource},
     route::MediaOutput,
 };
 use halloo_transport::{
     Bitrate, RtpTime,
-    session::{MAX_PAYLOAD, MediaKind, MediaUnit},
+    session::{MediaKind, MediaUnit},
 };
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -89,7 +89,7 @@ pub struct VideoSenderStats {
     pub total_encode_time: Duration,
     /// Sum of quantizers (0 to 255) of encoded pictures.
     pub qp_sum: u64,
-    /// Width of the last encoded picture.
+    /// Width of the last encoded picture, of its largest layer.
     pub frame_width: u32,
     /// Height of the last encoded picture.
     pub frame_height: u32,
@@ -136,6 +136,7 @@ struct Control {
     target: Bitrate,
     settings: VideoSettings,
     key_frame_wanted: Option<Timestamp>,
+    spatial_layers: u8,
     enabled: Enabled,
     source: Option<Box<dyn VideoSource>>,
     woken: bool,
@@ -157,6 +158,7 @@ impl VideoSender {
             target: settings.max_bitrate,
             settings,
             key_frame_wanted: None,
+            spatial_layers: MAX_SPATIAL_LAYERS,
             enabled: Enabled::On,
             source: Some(source),
             woken: false,
@@ -180,6 +182,17 @@ impl VideoSender {
     pub(crate) fn request_key_frame(&self) {
         self.shared.update(|control| {
             control.key_frame_wanted.get_or_insert_with(clock::now);
+        });
+    }
+
+    /// Codes no more than so many spatial layers, from the smallest, where the route carries layers at all.
+    pub(crate) fn set_spatial_layers(&self, layers: u8) {
+        self.shared.update(|control| {
+            if layers > control.spatial_layers {
+                // They begin with a key frame, for which a source that rests must not be waited for.
+                control.key_frame_wanted.get_or_insert_with(clock::now);
+            }
+            control.spatial_layers = layers;
         });
     }
 
@@ -246,8 +259,7 @@ struct Worker {
     output: Arc<dyn MediaOutput>,
     events: Box<dyn Fn(VideoSenderEvent) + Send>,
     source: Option<Box<dyn VideoSource>>,
-    encoder: Encoder,
-    adapter: Adapter,
+    coder: Coder,
     last_frame: Option<VideoFrame>,
     /// No picture is encoded before, to hold the frame rate.
     not_before: Timestamp,
@@ -260,6 +272,7 @@ struct Orders {
     target: Bitrate,
     settings: VideoSettings,
     key_frame_wanted: Option<Timestamp>,
+    spatial_layers: u8,
 }
 
 impl Worker {
@@ -269,7 +282,7 @@ impl Worker {
         output: Arc<dyn MediaOutput>,
         events: Box<dyn Fn(VideoSenderEvent) + Send>,
     ) -> Self {
-        let encoder = Encoder::new(EncoderConfig {
+        let coder = Coder::new(EncoderConfig {
             bitrate: settings.max_bitrate,
             frame_rate: settings.max_frame_rate,
             content: settings.content,
@@ -279,8 +292,7 @@ impl Worker {
             output,
             events,
             source: None,
-            encoder,
-            adapter: Adapter::new(),
+            coder,
             last_frame: None,
             not_before: Timestamp::ZERO,
             origin: None,
@@ -322,6 +334,7 @@ impl Worker {
             target: control.target.min(control.settings.max_bitrate),
             settings: control.settings,
             key_frame_wanted: control.key_frame_wanted,
+            spatial_layers: control.spatial_layers,
         };
         drop(control);
         if let Some(source) = replacement {
@@ -337,6 +350,8 @@ impl Worker {
                 shared.update(|_| {});
             }
         });
+        // Its first picture is taken however soon it comes: it may be its only one.
+        self.not_before = Timestamp::ZERO;
         match source.start(waker) {
             Ok(()) => self.source = Some(source),
             Err(e) => {
@@ -382,8 +397,10 @@ impl Worker {
         match self.last_frame.clone() {
             Some(mut frame) if due <= now => {
                 frame.captured_at = now;
-                self.encode(&frame, orders, orders.settings.max_frame_rate);
-                Timestamp::MAX
+                let shape = self.shape(now, &frame, orders.settings.max_frame_rate, orders);
+                self.encode(&frame, orders, &shape);
+                // Where rate control dropped it, it is still owed.
+                now + KEY_FRAME_PATIENCE
             }
             Some(_) => due,
             None => Timestamp::MAX,
@@ -391,40 +408,47 @@ impl Worker {
     }
 
     fn handle_frame(&mut self, now: Timestamp, frame: &VideoFrame, source_rate: f64, orders: &Orders) {
-        let offer = Offer {
-            size: (frame.width(), frame.height()),
-            frame_rate: source_rate.min(orders.settings.max_frame_rate),
-            max_size: orders.settings.max_size,
-            content: orders.settings.content,
-        };
-        let Adaptation { width, height, frame_rate } = self.adapter.update(now, orders.target, &offer);
-        let period = Duration::from_secs_f64(1.0 / frame_rate.max(0.1));
+        let shape = self.shape(now, frame, source_rate, orders);
+        let period = Duration::from_secs_f64(1.0 / shape.frame_rate().max(0.1));
         // A quarter of a period of tolerance: sources jitter.
         if frame.captured_at + period / 4 < self.not_before && orders.key_frame_wanted.is_none() {
             lock(&self.shared.live).stats.frames_dropped += 1;
             return;
         }
         self.not_before = (self.not_before + period).max(frame.captured_at + period / 2);
-        match scale(frame, width, height) {
-            Ok(frame) => self.encode(&frame, orders, frame_rate),
-            Err(e) => (self.events)(VideoSenderEvent::EncoderFailed(e.to_string())),
-        }
+        self.encode(frame, orders, &shape);
     }
 
-    fn encode(&mut self, frame: &VideoFrame, orders: &Orders, frame_rate: f64) {
+    /// What to make of a picture of the source.
+    fn shape(&mut self, now: Timestamp, frame: &VideoFrame, source_rate: f64, orders: &Orders) -> Shape {
+        let offer = Offer {
+            size: (frame.width(), frame.height()),
+            frame_rate: source_rate.min(orders.settings.max_frame_rate),
+            max_size: orders.settings.max_size,
+            content: orders.settings.content,
+        };
+        let layers = self.output.carries_layers().then_some(orders.spatial_layers);
+        self.coder.shape(now, orders.target, layers, &offer)
+    }
+
+    fn encode(&mut self, frame: &VideoFrame, orders: &Orders, shape: &Shape) {
+        let (width, height) = shape.size();
+        let frame = match scale(frame, width, height) {
+            Ok(frame) => frame,
+            Err(e) => return (self.events)(VideoSenderEvent::EncoderFailed(e.to_string())),
+        };
         let key_frame = lock(&self.shared.control).key_frame_wanted.take();
         let force = if key_frame.is_some() { KeyFrame::Force } else { KeyFrame::AsNeeded };
-        self.encoder.set_content(orders.settings.content);
-        self.encoder.set_frame_rate(frame_rate);
+        self.coder.set_content(orders.settings.content);
         let start = clock::now();
-        let result = self.encoder.set_bitrate(orders.target).and_then(|()| self.encoder.encode(frame, force));
+        let result = self.coder.encode(&frame, force, orders.target, shape);
         let now = clock::now();
         let mut live = lock(&self.shared.live);
         let stats = &mut live.stats;
         stats.total_encode_time += now.since(start);
         stats.target_bitrate = orders.target;
-        let picture = match result {
-            Ok(Some(picture)) => picture,
+        let coded = match result {
+            Ok(Some(coded)) => coded,
             Ok(None) => {
                 stats.frames_dropped += 1;
                 drop(live);
@@ -441,19 +465,20 @@ impl Worker {
             }
         };
         stats.frames_encoded += 1;
-        stats.key_frames_encoded += u64::from(picture.key_frame);
-        stats.bytes_encoded += picture.data.len() as u64;
-        stats.qp_sum += u64::from(picture.quantizer);
-        (stats.frame_width, stats.frame_height) = (frame.width(), frame.height());
+        stats.key_frames_encoded += u64::from(coded.key_frame);
+        stats.bytes_encoded += coded.bytes as u64;
+        stats.qp_sum += u64::from(coded.quantizer);
+        (stats.frame_width, stats.frame_height) = coded.size;
         live.cadence.handle_frame(now);
         drop(live);
         let unit = MediaUnit {
             rtp_time: self.rtp_time(frame.captured_at),
             captured_at: frame.captured_at,
-            payloads: packetize(&picture.data, MAX_PAYLOAD),
+            payloads: coded.payloads,
             marker: true,
-            key_frame: picture.key_frame,
+            key_frame: coded.key_frame,
             audio_level: None,
+            dependency_descriptors: coded.descriptors,
         };
         self.output.send(MediaKind::Video, unit);
     }

@@ -3,7 +3,7 @@
 use super::{
     error::WireError,
     events::WireEvent,
-    sdp::{ABS_SEND_TIME_URI, AUDIO_LEVEL_URI, MID_URI, TRANSPORT_CC_URI},
+    sdp::{ABS_SEND_TIME_URI, AUDIO_LEVEL_URI, DEPENDENCY_DESCRIPTOR_URI, MID_URI, TRANSPORT_CC_URI},
 };
 use crate::route::MediaInput;
 use halloo_protocol::SourceKind;
@@ -12,6 +12,7 @@ use rtc::{
     ice::mdns::MulticastDnsMode,
     media_stream::MediaStreamTrack,
     peer_connection::configuration::media_engine::{MIME_TYPE_AV1, MIME_TYPE_OPUS, MIME_TYPE_RTX},
+    rtp_transceiver::RTCRtpTransceiverDirection,
     rtp_transceiver::rtp_sender::{
         RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
         RTCRtpHeaderExtensionCapability, RTCRtpRtxParameters, RtpCodecKind,
@@ -194,7 +195,8 @@ pub(super) fn ice_servers(servers: &[IceServer]) -> Vec<RTCIceServer> {
 }
 
 /// Opus, AV1 with retransmission, and the header extensions that the transport core writes and reads.
-pub(super) fn media_engine(video: bool) -> Result<MediaEngine, WireError> {
+pub(super) fn media_engine(layout: Layout) -> Result<MediaEngine, WireError> {
+    let video = layout.has_video();
     let failed = |err: rtc::shared::error::Error| WireError::Negotiation {
         attempted: "register a codec",
         reason: err.to_string(),
@@ -212,6 +214,13 @@ pub(super) fn media_engine(video: bool) -> Result<MediaEngine, WireError> {
         if video && uri != AUDIO_LEVEL_URI {
             engine.register_header_extension(capability(), RtpCodecKind::Video, None).map_err(failed)?;
         }
+    }
+    if let Layout::Room { video_slots: 1.., .. } = layout {
+        // With what is sent: a forwarding unit has to know which packets are of which layer. With what comes it is of no use: the
+        // unit forwards only what can be decoded.
+        let capability = RTCRtpHeaderExtensionCapability { uri: DEPENDENCY_DESCRIPTOR_URI.to_owned() };
+        let sent = Some(RTCRtpTransceiverDirection::Sendonly);
+        engine.register_header_extension(capability, RtpCodecKind::Video, sent).map_err(failed)?;
     }
     if video {
         let av1 = RTCRtpCodecParameters { rtp_codec: codec(MediaKind::Video), payload_type: 45 };

@@ -32,6 +32,9 @@ pub(super) struct Link {
     missed_camera: AtomicBool,
     missed_screen: AtomicBool,
     dropped_before_keys: AtomicU64,
+    /// Whether the peer takes dependency descriptors with these.
+    layered_camera: AtomicBool,
+    layered_screen: AtomicBool,
     path_changed: AtomicBool,
     input: Arc<dyn MediaInput>,
     events: Arc<EventQueue>,
@@ -61,13 +64,14 @@ impl Sources {
     }
 
     /// Sections that are sent are in the order microphone, camera, screen.
-    fn add_sent(&mut self, kind: MediaKind, ssrc: Ssrc) {
+    fn add_sent(&mut self, kind: MediaKind, ssrc: Ssrc) -> SourceKind {
         let source = match (kind, self.camera) {
             (MediaKind::Audio, _) => SourceKind::Microphone,
             (MediaKind::Video, None) => SourceKind::Camera,
             (MediaKind::Video, Some(_)) => SourceKind::Screen,
         };
         *self.sent(source) = Some(ssrc);
+        source
     }
 
     fn source_of(&mut self, ssrc: Ssrc) -> Option<SourceKind> {
@@ -91,6 +95,8 @@ impl Link {
             missed_camera: AtomicBool::new(false),
             missed_screen: AtomicBool::new(false),
             dropped_before_keys: AtomicU64::new(0),
+            layered_camera: AtomicBool::new(false),
+            layered_screen: AtomicBool::new(false),
             path_changed: AtomicBool::new(false),
             input,
             events,
@@ -102,11 +108,27 @@ impl Link {
     pub(super) fn add_streams(&self, streams: Negotiated) {
         let mut core = self.lock();
         for stream in streams.send {
-            core.sources.add_sent(stream.kind, stream.ssrc);
+            let source = core.sources.add_sent(stream.kind, stream.ssrc);
+            if let Some(layered) = self.layered(source) {
+                layered.store(stream.extensions.dependency_descriptor.is_some(), Ordering::Release);
+            }
             core.session.add_send_stream(stream);
         }
         for stream in streams.recv {
             core.session.add_recv_stream(stream);
+        }
+    }
+
+    /// Whether the peer takes dependency descriptors with this source's packets.
+    pub(super) fn carries_layers(&self, source: SourceKind) -> bool {
+        self.layered(source).is_some_and(|layered| layered.load(Ordering::Acquire))
+    }
+
+    fn layered(&self, source: SourceKind) -> Option<&AtomicBool> {
+        match source {
+            SourceKind::Microphone => None,
+            SourceKind::Camera => Some(&self.layered_camera),
+            SourceKind::Screen => Some(&self.layered_screen),
         }
     }
 

@@ -203,6 +203,10 @@ impl Route for Wire {
     fn carry(&self, source: SourceKind, unit: MediaUnit) {
         self.inner.link.send(source, unit);
     }
+
+    fn carries_layers(&self, source: SourceKind) -> bool {
+        self.inner.link.carries_layers(source)
+    }
 }
 
 impl fmt::Debug for Wire {
@@ -261,7 +265,7 @@ async fn open(config: &WireConfig, parts: Parts<'_>) -> Result<Arc<dyn PeerConne
             .with_configuration(
                 RTCConfigurationBuilder::default().with_ice_servers(config::ice_servers(&config.ice_servers)).build(),
             )
-            .with_media_engine(config::media_engine(config.layout.has_video())?)
+            .with_media_engine(config::media_engine(config.layout)?)
             .with_setting_engine(config::setting_engine(mdns))
             .with_interceptor_registry(registry)
             .with_runtime(Arc::new(runtime))

@@ -165,6 +165,7 @@ mod tests {
             marker: true,
             key_frame,
             audio_level: None,
+            dependency_descriptors: Vec::new(),
         }
     }
 

@@ -20,7 +20,7 @@ pub(super) const TRANSPORT_CC_URI: &str = "http://www.ietf.org/id/draft-holmer-r
 pub(super) const MID_URI: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 pub(super) const ABS_SEND_TIME_URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
 pub(super) const AUDIO_LEVEL_URI: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
-const DEPENDENCY_DESCRIPTOR_URI: &str =
+pub(super) const DEPENDENCY_DESCRIPTOR_URI: &str =
     "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 
 /// What a description says of the media this engine knows.

@@ -117,6 +117,7 @@ fn audio_unit(n: u64) -> MediaUnit {
         marker: n == 0,
         key_frame: true,
         audio_level: None,
+        dependency_descriptors: Vec::new(),
     }
 }
 
@@ -128,6 +129,7 @@ fn video_unit(n: u64, packets: usize) -> MediaUnit {
         marker: true,
         key_frame: n == 0,
         audio_level: None,
+        dependency_descriptors: Vec::new(),
     }
 }
 
@@ -572,6 +574,10 @@ async fn a_rooms_offer_sends_three_sources_and_receives_in_slots() {
     expected.extend(vec![(MediaKind::Audio, false, true); 3]);
     expected.extend(vec![(MediaKind::Video, false, true); 9]);
     assert_eq!(sections, expected);
+    for section in &offer.sections {
+        let layered = section.extensions.dependency_descriptor.is_some();
+        assert_eq!(layered, section.kind == MediaKind::Video && section.sends, "{section:?}");
+    }
     let mut sent: Vec<u32> =
         offer.sections[..3].iter().flat_map(|s| [s.ssrc, s.rtx_ssrc]).flatten().map(|ssrc| ssrc.0).collect();
     sent.sort_unstable();

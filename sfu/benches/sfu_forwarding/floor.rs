@@ -28,16 +28,17 @@ const MAX_PADDING: usize = 32;
 const MIN_PADDED: usize = 400;
 const MAX_SEGMENTS: usize = 64;
 
-/// AES-128-GCM with a nonce made of SSRC and sequence number: what SRTP does, without rollover counter and replay window.
+/// AES-256-GCM, which is what clients and unit negotiate, with a nonce made of SSRC and sequence number: what SRTP does, without rollover counter and replay window.
 #[derive(Debug)]
 pub(crate) struct Key(aead::LessSafeKey);
 
 impl Key {
     /// A key for one direction between a participant and the floor.
-    pub(crate) fn new(participant: u8, direction: u8) -> Self {
-        let mut key = [0; 16];
-        key[..2].copy_from_slice(&[participant, direction]);
-        Self(aead::LessSafeKey::new(aead::UnboundKey::new(&aead::AES_128_GCM, &key).expect("a key")))
+    pub(crate) fn new(participant: u16, direction: u8) -> Self {
+        let mut key = [0; 32];
+        let [high, low] = participant.to_be_bytes();
+        key[..3].copy_from_slice(&[high, low, direction]);
+        Self(aead::LessSafeKey::new(aead::UnboundKey::new(&aead::AES_256_GCM, &key).expect("a key")))
     }
 
     fn nonce(packet: &[u8]) -> aead::Nonce {
@@ -128,8 +129,8 @@ fn run(socket: &Socket, participants: &[(SocketAddr, Vec<usize>)], stop: &Atomic
         .enumerate()
         .map(|(index, (address, _))| Participant {
             address: *address,
-            from: Key::new(index as u8, 0),
-            to: Key::new(index as u8, 1),
+            from: Key::new(index as u16, 0),
+            to: Key::new(index as u16, 1),
             bytes: vec![0; ROOM].into_boxed_slice(),
             used: 0,
             segment: 0,

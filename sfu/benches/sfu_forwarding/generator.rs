@@ -1,7 +1,7 @@
 //! The load generator: all participants of a scenario on one thread and one processor, against the unit or the floor.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         mpsc::{Receiver as Events, sync_channel},
@@ -16,8 +16,8 @@ use halloo_sfu::{
     ice::Credentials,
     net::{Clock, Receiver, Socket, SocketConfig},
     room::{
-        Encoding, Grants, Limits, ParticipantConfig, PublishedSection, ReceiveSlot, RoomConfig, Rtx, SlotKind,
-        SourceKind,
+        Encoding, Grants, Limits, ParticipantConfig, ParticipantId, PublishedSection, ReceiveSlot, RoomConfig, Rtx,
+        SlotKind, SourceKind,
     },
     sdp::RemoteTransport,
     shard::Event,
@@ -31,8 +31,9 @@ use rustix::{
 use crate::{
     cpu,
     floor::{Floor, Key},
+    janus::{ADDRESS, Connection, Janus, Own},
     peer::{AV1, AV1_RTX, Counts, IDS, OPUS, Peer, Protection},
-    traffic::{AUDIO_INTERVAL, FRAME_INTERVAL},
+    traffic::Playback,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,6 +41,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const WARM_UP: Duration = Duration::from_millis(2_500);
 /// What is under way when nothing more is sent has arrived after this.
 const DRAIN: Duration = Duration::from_millis(60);
+
+/// Between two pictures.
+const PICTURE: Duration = Duration::from_micros(33_333);
 
 /// Who sends and who receives.
 #[derive(Clone, Copy, Debug)]
@@ -52,16 +56,34 @@ pub(crate) struct Scenario {
     pub(crate) participants: usize,
     /// Whether publishers receive too.
     pub(crate) mutual: bool,
+    /// How many such rooms.
+    pub(crate) rooms: usize,
 }
 
 impl Scenario {
-    fn receives(&self, index: usize) -> bool {
-        self.mutual || index >= self.publishers
+    /// Of all rooms.
+    pub(crate) const fn people(&self) -> usize {
+        self.participants * self.rooms
+    }
+
+    pub(crate) const fn room(&self, index: usize) -> usize {
+        index / self.participants
+    }
+
+    const fn publishes(&self, index: usize) -> bool {
+        index < self.people() && index % self.participants < self.publishers
+    }
+
+    const fn receives(&self, index: usize) -> bool {
+        self.mutual || !self.publishes(index)
     }
 
     fn listeners(&self, index: usize) -> Vec<usize> {
-        let others = (0..self.participants).filter(|other| *other != index && self.receives(*other));
-        if index < self.publishers { others.collect() } else { Vec::new() }
+        if !self.publishes(index) {
+            return Vec::new();
+        }
+        let first = self.room(index) * self.participants;
+        (first..first + self.participants).filter(|other| *other != index && self.receives(*other)).collect()
     }
 }
 
@@ -70,19 +92,25 @@ pub(crate) enum Forwarder {
     /// The unit.
     Sfu {
         handle: SfuHandle,
+        /// The clients'.
+        endpoint: Endpoint,
         /// Kept, so that the unit can tell.
         _events: Events<Event>,
         thread: cpu::Thread,
     },
     /// The loop it is compared with.
     Floor(Floor),
+    /// The peer it is compared with.
+    Janus(Janus),
 }
 
 impl Forwarder {
-    fn thread(&self) -> &cpu::Thread {
+    /// Processor time so far: of the thread that forwards, or of all of Janus.
+    fn time(&self) -> Duration {
         match self {
-            Self::Sfu { thread, .. } => thread,
-            Self::Floor(floor) => &floor.thread,
+            Self::Sfu { thread, .. } => thread.time(),
+            Self::Floor(floor) => floor.thread.time(),
+            Self::Janus(janus) => janus.time(),
         }
     }
 }
@@ -92,6 +120,8 @@ impl Forwarder {
 pub(crate) struct Window {
     /// Processor time of the forwarding thread for each packet that arrived, in microseconds.
     pub(crate) micros: f64,
+    /// Share of its processor that the forwarding thread used.
+    pub(crate) share: f64,
     /// Share of its processor that the generator used.
     pub(crate) generator: f64,
     /// Packets that publishers sent.
@@ -115,25 +145,24 @@ pub(crate) struct Generator {
     peers: Vec<Peer>,
     clock: Clock,
     receiver: Receiver,
-    /// When each publisher's next frame and next sound is due.
-    due: Vec<[Timestamp; 2]>,
 }
 
 impl Generator {
     pub(crate) fn against_floor(scenario: Scenario) -> Self {
-        let sockets: Vec<_> = (0..scenario.participants).map(|_| socket()).collect();
+        let sockets: Vec<_> = (0..scenario.people()).map(|_| socket()).collect();
         let addresses: Vec<_> = sockets
             .iter()
             .enumerate()
             .map(|(index, socket)| (socket.local_addr().expect("an address"), scenario.listeners(index)))
             .collect();
         let floor = Floor::start(&addresses);
+        let clock = Clock::start();
         let peer = |(index, socket): (usize, Socket)| {
-            let (out, into) = (Key::new(index as u8, 0), Key::new(index as u8, 1));
-            Peer::new(socket, floor.address, Protection::Floor { out, into }, index as u32)
+            let (out, into) = (Key::new(index as u16, 0), Key::new(index as u16, 1));
+            Peer::new(socket, floor.address, Protection::Floor { out, into }, clock, index as u32)
         };
         let peers = sockets.into_iter().enumerate().map(peer).collect();
-        Self::new(scenario, Forwarder::Floor(floor), peers, Clock::start())
+        Self::new(scenario, Forwarder::Floor(floor), peers, clock)
     }
 
     pub(crate) fn against_sfu(scenario: Scenario) -> Self {
@@ -143,37 +172,80 @@ impl Generator {
         let clock = Clock::start();
         let endpoint =
             Endpoint::new(Certificate::generate().expect("a certificate"), clock.origin()).expect("an endpoint");
-        let peers = (0..scenario.participants).map(|index| join(&handle, &endpoint, clock, scenario, index)).collect();
+        let peers = (0..scenario.people()).map(|index| join(&handle, &endpoint, clock, scenario, index).0).collect();
         let thread = cpu::Thread::named("sfu-shard-0");
-        let mut own = Self::new(scenario, Forwarder::Sfu { handle, _events: events, thread }, peers, clock);
-        let deadline = Instant::now() + PATIENCE;
-        let connected = |peer: &Peer| matches!(&peer.protection, Protection::Client(client) if client.is_connected());
-        while !own.peers.iter().all(connected) {
-            assert!(Instant::now() < deadline, "not all connected in time");
-            own.turn(own.clock.now() + Duration::from_millis(20));
+        let mut own = Self::new(scenario, Forwarder::Sfu { handle, endpoint, _events: events, thread }, peers, clock);
+        own.connect();
+        own
+    }
+
+    pub(crate) fn against_janus(scenario: Scenario) -> Self {
+        let mut janus = Janus::start();
+        let clock = Clock::start();
+        let endpoint =
+            Endpoint::new(Certificate::generate().expect("a certificate"), clock.origin()).expect("an endpoint");
+        let connection = |number: usize, make: &mut dyn FnMut(&Own<'_>) -> Connection| {
+            let socket = socket_at(ADDRESS.parse().expect("an address"));
+            let address = socket.local_addr().expect("an address");
+            let Connection { client, responder, address: server } = make(&Own { endpoint: &endpoint, clock, address });
+            let mut peer = Peer::new(socket, server, Protection::Client(Box::new(client)), clock, number as u32);
+            peer.responder = Some(responder);
+            peer
+        };
+        let mut publishers = Vec::new();
+        for index in 0..scenario.publishers {
+            let ssrc = 0x1000 + 2 * index as u32;
+            publishers.push(connection(index, &mut |own| janus.publish(own, [ssrc, ssrc + 1])));
+        }
+        let mut own = Self::new(scenario, Forwarder::Janus(janus), publishers, clock);
+        own.connect();
+        for index in (0..scenario.participants).filter(|index| scenario.receives(*index)) {
+            let Forwarder::Janus(janus) = &own.forwarder else { unreachable!() };
+            let feeds: Vec<_> = (0..scenario.publishers).filter(|feed| *feed != index).collect();
+            let peer = connection(own.peers.len(), &mut |own| janus.subscribe(own, &feeds));
+            own.peers.push(peer);
+            own.connect();
         }
         own
     }
 
+    /// Waits until media can flow.
+    fn connect(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.peers.iter().all(Peer::is_connected) {
+            assert!(Instant::now() < deadline, "not all connected in time");
+            self.turn(self.clock.now() + Duration::from_millis(20));
+        }
+    }
+
     fn new(scenario: Scenario, forwarder: Forwarder, peers: Vec<Peer>, clock: Clock) -> Self {
-        let due = vec![[Timestamp::ZERO; 2]; scenario.publishers];
-        Self { scenario, forwarder, peers, clock, receiver: Receiver::new(), due }
+        Self { scenario, forwarder, peers, clock, receiver: Receiver::new() }
     }
 
     /// Lets media flow until it flows evenly, then measures.
     pub(crate) fn measure(&mut self, window: Duration) -> Window {
+        self.measure_while(window, |_| {})
+    }
+
+    /// Measures, and does something at every step.
+    pub(crate) fn measure_while(&mut self, window: Duration, mut at_step: impl FnMut(&mut Self)) -> Window {
         self.run(WARM_UP);
         self.drain();
         self.take_counts();
-        let (thread, own) = (self.forwarder.thread().clone(), cpu::Thread::current());
-        let (thread_before, own_before, began) = (thread.time(), own.time(), Instant::now());
-        self.run(window);
-        let (used, own_used, took) = (thread.time() - thread_before, own.time() - own_before, began.elapsed());
+        let own = cpu::Thread::current();
+        let (before, own_before, began) = (self.forwarder.time(), own.time(), Instant::now());
+        let until = self.begin() + window;
+        while self.clock.now() < until {
+            self.step(until);
+            at_step(self);
+        }
+        let (used, own_used, took) = (self.forwarder.time() - before, own.time() - own_before, began.elapsed());
         self.drain();
         let (counts, expected) = self.take_counts();
         assert_eq!(counts.refused, 0, "the kernel took all that the generator sent");
         Window {
-            micros: used.as_secs_f64() * 1e6 / counts.received as f64,
+            micros: used.as_secs_f64() * 1e6 / (counts.received + counts.joined) as f64,
+            share: used.as_secs_f64() / took.as_secs_f64(),
             generator: own_used.as_secs_f64() / took.as_secs_f64(),
             sent: counts.sent,
             received: counts.received,
@@ -184,14 +256,58 @@ impl Generator {
         }
     }
 
+    /// Somebody more joins and receives; who it is, and where in [`Generator::peer`]. Against the floor they join `instead`.
+    pub(crate) fn join_one_more(&mut self, instead: Option<(&SfuHandle, &Endpoint)>) -> Option<(ParticipantId, usize)> {
+        let forwarder = match &self.forwarder {
+            Forwarder::Sfu { handle, endpoint, .. } => Some((handle, endpoint)),
+            Forwarder::Floor(_) | Forwarder::Janus(_) => instead,
+        };
+        let (handle, endpoint) = forwarder?;
+        let index = self.peers.len();
+        let (peer, id) = join(handle, endpoint, self.clock, self.scenario, index);
+        self.peers.push(peer);
+        Some((id, index))
+    }
+
+    /// The last who joined leaves.
+    pub(crate) fn last_leaves(&mut self, id: ParticipantId) {
+        let Forwarder::Sfu { handle, .. } = &self.forwarder else { return };
+        let index = self.peers.len() - 1;
+        let _ = handle.leave(room_name(self.scenario.room(index) % self.scenario.rooms), id);
+        self.peers.pop();
+    }
+
+    /// One of those who take part.
+    pub(crate) fn peer(&self, index: usize) -> &Peer {
+        &self.peers[index]
+    }
+
+    /// The clock of all.
+    pub(crate) const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Takes the delays that packets had, in nanoseconds.
+    pub(crate) fn take_delays(&mut self) -> Vec<u64> {
+        let people = self.scenario.people();
+        self.peers.iter_mut().take(people).flat_map(|peer| std::mem::take(&mut peer.delays)).collect()
+    }
+
     /// Counts of all together, and how many packets should have arrived.
     fn take_counts(&mut self) -> (Counts, u64) {
         let (mut all, mut expected) = (Counts::default(), 0);
+        let people = self.scenario.people();
+        let separate = matches!(self.forwarder, Forwarder::Janus(_));
         for (index, peer) in self.peers.iter_mut().enumerate() {
             let counts = peer.reset();
             expected += counts.sent * self.scenario.listeners(index).len() as u64;
             all.sent += counts.sent;
-            all.received += counts.received;
+            // Who came later gets what was not reckoned with; what they miss counts.
+            if index < people || separate {
+                all.received += counts.received;
+            } else {
+                all.joined += counts.received;
+            }
             all.extra += counts.extra;
             all.missing += counts.missing;
             all.forged += counts.forged;
@@ -203,44 +319,40 @@ impl Generator {
 
     /// Sends media for so long.
     fn run(&mut self, duration: Duration) {
-        let start = self.clock.now() + Duration::from_millis(1);
-        let publishers = self.scenario.publishers as u32;
-        for (index, due) in self.due.iter_mut().enumerate() {
-            // Cameras and microphones of different people are not in step.
-            let index = index as u32;
-            *due = [
-                start + FRAME_INTERVAL * index / publishers,
-                start + AUDIO_INTERVAL * (2 * index + 1) / (2 * publishers),
-            ];
-        }
-        while self.clock.now() < start + duration {
-            self.send_due();
-            let next = self.due.iter().flatten().min().copied().unwrap_or(start + duration);
-            self.turn(next.min(start + duration));
+        let until = self.begin() + duration;
+        while self.clock.now() < until {
+            self.step(until);
         }
     }
 
-    fn drain(&mut self) {
+    /// Begins the recording anew; when it begins.
+    pub(crate) fn begin(&mut self) -> Timestamp {
+        let start = self.clock.now() + Duration::from_millis(1);
+        let scenario = self.scenario;
+        let publishers = (scenario.publishers * scenario.rooms) as u32;
+        let places = (0..scenario.people()).filter(|index| scenario.publishes(*index));
+        for (number, index) in places.enumerate() {
+            // Cameras and microphones of different people are not in step.
+            let begins = start + PICTURE * number as u32 / publishers;
+            let speaks = index % scenario.participants < scenario.speakers;
+            let playback = self.peers[index].playback.get_or_insert_with(|| Playback::new(begins, speaks));
+            playback.restart(begins);
+        }
+        start
+    }
+
+    /// Sends what is due, and receives until more is.
+    pub(crate) fn step(&mut self, until: Timestamp) {
+        let now = self.clock.now();
+        self.peers.iter_mut().for_each(|peer| peer.play(now));
+        let next = self.peers.iter().filter_map(|peer| Some(peer.playback.as_ref()?.next_at())).min();
+        self.turn(next.unwrap_or(until).min(until));
+    }
+
+    pub(crate) fn drain(&mut self) {
         let until = self.clock.now() + DRAIN;
         while self.clock.now() < until {
             self.turn(until);
-        }
-    }
-
-    fn send_due(&mut self) {
-        let now = self.clock.now();
-        for (index, [frame, sound]) in self.due.iter_mut().enumerate() {
-            let peer = &mut self.peers[index];
-            if *frame <= now {
-                *frame += FRAME_INTERVAL;
-                peer.film();
-            }
-            if *sound <= now {
-                *sound += AUDIO_INTERVAL;
-                if index < self.scenario.speakers {
-                    peer.speak();
-                }
-            }
         }
     }
 
@@ -270,24 +382,40 @@ impl Generator {
 impl Drop for Generator {
     fn drop(&mut self) {
         if let Forwarder::Sfu { handle, .. } = &self.forwarder {
-            let _ = handle.close_room(Arc::from(ROOM));
+            for room in 0..self.scenario.rooms {
+                let _ = handle.close_room(room_name(room));
+            }
         }
     }
 }
 
-const ROOM: &str = "room";
+fn room_name(number: usize) -> Arc<str> {
+    Arc::from(format!("room{number}"))
+}
 
 fn socket() -> Socket {
-    let bind = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket_at(IpAddr::from([127, 0, 0, 1]))
+}
+
+fn socket_at(ip: IpAddr) -> Socket {
+    let bind = SocketAddr::new(ip, 0);
     Socket::open(SocketConfig { bind, receive_buffer: 4 << 20, send_buffer: 4 << 20 }).expect("a socket")
 }
 
-fn join(handle: &SfuHandle, endpoint: &Endpoint, clock: Clock, scenario: Scenario, index: usize) -> Peer {
-    let local = handle.local_transport(ROOM).expect("credentials");
+/// Lets somebody in. An index beyond the scenario's people is somebody more, who only receives.
+fn join(
+    handle: &SfuHandle,
+    endpoint: &Endpoint,
+    clock: Clock,
+    scenario: Scenario,
+    index: usize,
+) -> (Peer, ParticipantId) {
+    let room = room_name(scenario.room(index) % scenario.rooms);
+    let local = handle.local_transport(&room).expect("credentials");
     let ufrag = format!("client{index}");
     let (reply, answer) = sync_channel(1);
     let request = JoinRequest {
-        room: Arc::from(ROOM),
+        room,
         room_config: RoomConfig::default(),
         participant: participant(scenario, index),
         remote: RemoteTransport {
@@ -298,11 +426,12 @@ fn join(handle: &SfuHandle, endpoint: &Endpoint, clock: Clock, scenario: Scenari
         local: local.clone(),
     };
     handle.join(request, move |result| reply.send(result).expect("somebody waits")).expect("room for a message");
-    answer.recv_timeout(PATIENCE).expect("an answer").expect("room for one more");
+    let id = answer.recv_timeout(PATIENCE).expect("an answer").expect("room for one more");
     let server = local.candidates[0].address;
     let credentials = Credentials::new(local.ufrag, local.pwd).expect("credentials");
     let client = Client::new(clock.now(), endpoint, &ufrag, Server { credentials, fingerprint: local.fingerprint });
-    Peer::new(socket(), server, Protection::Client(Box::new(client.expect("a client"))), index as u32)
+    let protection = Protection::Client(Box::new(client.expect("a client")));
+    (Peer::new(socket(), server, protection, clock, index as u32), id)
 }
 
 fn participant(scenario: Scenario, index: usize) -> ParticipantConfig {
@@ -329,11 +458,12 @@ fn participant(scenario: Scenario, index: usize) -> ParticipantConfig {
         section("0", SourceKind::Microphone, OPUS, None, 0x1000 + 2 * number),
         section("1", SourceKind::Camera, AV1, Some(AV1_RTX), 0x1001 + 2 * number),
     ];
-    let pictures = if scenario.mutual { scenario.publishers - 1 } else { scenario.publishers } as u32;
+    let pictures =
+        if scenario.mutual && scenario.publishes(index) { scenario.publishers - 1 } else { scenario.publishers };
     let slots = (0..3).map(|n| slot(n, SlotKind::Audio, OPUS));
-    let slots = slots.chain((3..3 + pictures).map(|n| slot(n, SlotKind::Video, AV1)));
+    let slots = slots.chain((3..3 + pictures as u32).map(|n| slot(n, SlotKind::Video, AV1)));
     ParticipantConfig {
-        published: if index < scenario.publishers { published } else { Vec::new() },
+        published: if scenario.publishes(index) { published } else { Vec::new() },
         slots: if scenario.receives(index) { slots.collect() } else { Vec::new() },
         incoming_extensions: IDS,
         outgoing_extensions: IDS,

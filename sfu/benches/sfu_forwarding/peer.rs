@@ -1,19 +1,26 @@
-//! One participant as the load generator plays it: sends what its camera and microphone give, checks every number that it
-//! receives, authenticates one packet in sixteen, and reports arrivals as a browser does.
+//! One participant as the load generator plays it: sends a recording, checks every number that it receives, authenticates one
+//! packet in sixteen, and reports arrivals and reception as a browser does.
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use halloo_sfu::{
     client::{Client, Received},
-    net::{Filled, Receiver, SendOutcome, Socket},
+    net::{Clock, Filled, Receiver, SendOutcome, Socket},
     rtp::{AudioLevel, ExtensionIds, OutgoingHeader, RtpHeader},
+    srtp::MAX_RTCP_OVERHEAD,
 };
-use halloo_transport::{PayloadType, Ssrc, Timestamp, twcc::ArrivalLog};
+use halloo_transport::{
+    PayloadType, Ssrc, Timestamp,
+    reports::{self, SenderInfo},
+    twcc::ArrivalLog,
+};
+use rtcp::reception_report::ReceptionReport;
 use shared::marshal::Marshal;
 
 use crate::{
-    floor::{Key, TAG, header_len},
-    traffic::{Camera, VideoPacket},
+    floor::{Key, TAG},
+    janus::Responder,
+    traffic::{Playback, Stream},
 };
 
 pub(crate) const IDS: ExtensionIds = ExtensionIds {
@@ -30,8 +37,13 @@ pub(crate) const OPUS: PayloadType = PayloadType(111);
 pub(crate) const AV1: PayloadType = PayloadType(45);
 pub(crate) const AV1_RTX: PayloadType = PayloadType(46);
 const AUTHENTICATED: u64 = 16;
+/// Bytes at the start of a payload that say when it was sent.
+const STAMP: usize = 8;
 const PICTURE_LOSS: u8 = 206;
-const BUFFER: usize = 1 << 16;
+const BUFFER: usize = 1 << 12;
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Any wall clock will do.
+const NTP_AT_ZERO: Duration = Duration::from_secs(3_900_000_000);
 
 /// How its packets are protected.
 pub(crate) enum Protection {
@@ -61,8 +73,19 @@ pub(crate) struct Counts {
     pub(crate) forged: u64,
     /// Packets that were authenticated.
     pub(crate) authenticated: u64,
+    /// Packets that arrived at those who came later.
+    pub(crate) joined: u64,
     /// Sends that the kernel refused.
     pub(crate) refused: u64,
+}
+
+/// What of a packet matters to [`Peer::follow_key_frame`].
+#[derive(Clone, Copy, Debug)]
+struct KeyFramePart {
+    ssrc: u32,
+    seq: u16,
+    starts: bool,
+    marker: bool,
 }
 
 /// A participant.
@@ -71,37 +94,54 @@ pub(crate) struct Peer {
     pub(crate) server: SocketAddr,
     pub(crate) protection: Protection,
     pub(crate) counts: Counts,
-    pub(crate) camera: Camera,
+    /// Answers the server's own checks, where it makes some.
+    pub(crate) responder: Option<Responder>,
+    /// What it sends, where it sends.
+    pub(crate) playback: Option<Playback>,
     /// SSRC of the microphone; the camera's is the next.
     ssrc: u32,
     next: [u16; 2],
-    times: [u32; 2],
     transport_seq: u16,
     /// Highest number of each stream that arrived.
     streams: HashMap<u32, u16>,
     arrivals: ArrivalLog,
     seen: u64,
-    frame: Vec<VideoPacket>,
+    next_report: Timestamp,
     buffer: Box<[u8]>,
+    clock: Clock,
+    /// Nanoseconds on the way, of authenticated packets.
+    pub(crate) delays: Vec<u64>,
+    /// When media could flow.
+    pub(crate) connected_at: Option<Timestamp>,
+    /// When all of a first key frame was there.
+    pub(crate) first_picture_at: Option<Timestamp>,
+    /// The key frame that arrives: stream and next number.
+    key_frame: Option<(u32, u16)>,
 }
 
 impl Peer {
-    pub(crate) fn new(socket: Socket, server: SocketAddr, protection: Protection, number: u32) -> Self {
+    pub(crate) fn new(socket: Socket, server: SocketAddr, protection: Protection, clock: Clock, number: u32) -> Self {
         Self {
             socket,
             server,
             protection,
             counts: Counts::default(),
-            camera: Camera::new(u64::from(number) + 1),
+            responder: None,
+            playback: None,
             ssrc: 0x1000 + 2 * number,
             next: [1; 2],
-            times: [0; 2],
             transport_seq: 1,
             streams: HashMap::new(),
             arrivals: ArrivalLog::new(),
             seen: 0,
-            frame: Vec::new(),
+            // Not all at once.
+            next_report: Timestamp::from_millis(31 * u64::from(number)),
             buffer: vec![0; BUFFER].into_boxed_slice(),
+            clock,
+            delays: Vec::new(),
+            connected_at: None,
+            first_picture_at: None,
+            key_frame: None,
         }
     }
 
@@ -110,60 +150,41 @@ impl Peer {
         std::mem::take(&mut self.counts)
     }
 
-    /// Sends a packet of the microphone.
-    pub(crate) fn speak(&mut self) {
-        let len = self.camera.opus_packet();
-        self.times[0] = self.times[0].wrapping_add(960);
-        let mut header = self.header(0, OPUS);
-        header.audio_level = Some(AudioLevel { level: 20, voice: true });
-        let len = self.write(&header, 0, len);
-        self.send(len, len);
-    }
-
-    /// Sends the camera's next frame, as a burst.
-    pub(crate) fn film(&mut self) {
-        let mut frame = std::mem::take(&mut self.frame);
-        self.camera.next_frame(&mut frame);
-        let (mut used, mut segment) = (0, 0);
-        self.times[1] = self.times[1].wrapping_add(3_000);
-        for packet in &frame {
-            let mut header = self.header(1, AV1);
+    /// Sends what is due of the recording.
+    pub(crate) fn play(&mut self, now: Timestamp) {
+        while let Some(packet) = self.playback.as_mut().and_then(|playback| playback.poll(now)) {
+            let (stream, payload_type) = match packet.stream {
+                Stream::Audio => (0, OPUS),
+                Stream::Video => (1, AV1),
+            };
+            let mut header = self.header(stream, payload_type, packet.timestamp);
             header.marker = packet.marker;
-            header.dependency_descriptor = Some(packet.descriptor());
-            let len = self.write(&header, used, packet.payload);
-            if used > 0 && len > segment || segment > 0 && used % segment > 0 {
-                self.send(used, segment);
-                self.buffer.copy_within(used..used + len, 0);
-                used = 0;
+            match packet.stream {
+                Stream::Audio => header.audio_level = Some(AudioLevel { level: 20, voice: true }),
+                Stream::Video => header.dependency_descriptor = Some(&packet.descriptor),
             }
-            if used == 0 {
-                segment = len;
-            }
-            used += len;
+            let len = self.write(&header, packet.payload);
+            self.send(len);
         }
-        if used > 0 {
-            self.send(used, segment);
-        }
-        self.frame = frame;
     }
 
-    fn header(&mut self, stream: usize, payload_type: PayloadType) -> OutgoingHeader<'static> {
+    fn header(&mut self, stream: usize, payload_type: PayloadType, timestamp: u32) -> OutgoingHeader<'static> {
         let seq = self.next[stream];
         self.next[stream] = seq.wrapping_add(1);
         self.transport_seq = self.transport_seq.wrapping_add(1);
         self.counts.sent += 1;
-        let timestamp = self.times[stream];
         OutgoingHeader {
             transport_seq: Some(self.transport_seq),
             ..OutgoingHeader::new(Ssrc(self.ssrc + stream as u32), payload_type, seq, timestamp, &IDS)
         }
     }
 
-    /// Writes a sealed packet at `at`; its length.
-    fn write(&mut self, header: &OutgoingHeader<'_>, at: usize, payload: usize) -> usize {
-        const BYTES: [u8; 1_500] = [0x18; 1_500];
-        let room = &mut self.buffer[at..];
-        let layout = header.write_packet(&BYTES[..payload], room).expect("room");
+    /// Writes a sealed packet; its length.
+    fn write(&mut self, header: &OutgoingHeader<'_>, payload: usize) -> usize {
+        let mut bytes = [0x18; 1_500];
+        bytes[..STAMP].copy_from_slice(&self.clock.now().as_nanos().to_be_bytes());
+        let room = &mut self.buffer;
+        let layout = header.write_packet(&bytes[..payload.max(STAMP)], room).expect("room");
         match &mut self.protection {
             Protection::Client(client) => client.protect_rtp(room, layout.len).expect("sealed"),
             Protection::Floor { out, .. } => {
@@ -173,10 +194,49 @@ impl Peer {
         }
     }
 
-    fn send(&mut self, len: usize, segment: usize) {
-        if self.socket.send(self.server, None, &self.buffer[..len], segment) != SendOutcome::Sent {
+    fn send(&mut self, len: usize) {
+        if self.socket.send(self.server, None, &self.buffer[..len], len) != SendOutcome::Sent {
             self.counts.refused += 1;
         }
+    }
+
+    /// Sends RTCP, given in the clear in the buffer.
+    fn send_rtcp(&mut self, len: usize) {
+        let len = match &mut self.protection {
+            Protection::Client(client) => client.protect_rtcp(&mut self.buffer, len).expect("sealed"),
+            // The floor does not look at it; only its length and first bytes matter.
+            Protection::Floor { .. } => len + MAX_RTCP_OVERHEAD,
+        };
+        self.send(len);
+    }
+
+    /// The regular report: of what it sends and of what it receives.
+    fn report(&mut self, now: Timestamp) {
+        let ntp = reports::to_ntp(NTP_AT_ZERO + now.since(Timestamp::ZERO));
+        let senders: Vec<_> = self.playback.iter().flat_map(|playback| playback.senders(now)).collect();
+        let senders: Vec<_> = senders
+            .iter()
+            .enumerate()
+            .map(|(stream, (rtp_time, packets, bytes))| SenderInfo {
+                ssrc: Ssrc(self.ssrc + stream as u32),
+                rtp_time: *rtp_time,
+                packets: *packets,
+                bytes: *bytes,
+            })
+            .collect();
+        let block = |(ssrc, seq): (&u32, &u16)| ReceptionReport {
+            ssrc: *ssrc,
+            last_sequence_number: u32::from(*seq),
+            ..ReceptionReport::default()
+        };
+        let blocks: Vec<_> = self.streams.iter().map(block).collect();
+        let mut at = 0;
+        for packet in reports::compound(ntp, &senders, Ssrc(self.ssrc), &blocks, "generator") {
+            let bytes = packet.marshal().expect("RTCP");
+            self.buffer[at..at + bytes.len()].copy_from_slice(&bytes);
+            at += bytes.len();
+        }
+        self.send_rtcp(at);
     }
 
     /// Receives all that is there.
@@ -196,12 +256,11 @@ impl Peer {
         for message in self.arrivals.poll(now, Ssrc(self.ssrc), Ssrc(self.ssrc)) {
             let bytes = message.marshal().expect("RTCP");
             self.buffer[..bytes.len()].copy_from_slice(&bytes);
-            let len = match &mut self.protection {
-                Protection::Client(client) => client.protect_rtcp(&mut self.buffer, bytes.len()).expect("sealed"),
-                // The floor does not look at it; only its length and first bytes matter.
-                Protection::Floor { .. } => bytes.len() + 20,
-            };
-            self.send(len, len);
+            self.send_rtcp(bytes.len());
+        }
+        if self.is_connected() && self.next_report <= now {
+            self.next_report = now + REPORT_INTERVAL;
+            self.report(now);
         }
         if let Protection::Client(client) = &mut self.protection {
             client.handle_timeout(now);
@@ -216,10 +275,22 @@ impl Peer {
             Protection::Client(client) => client.next_timeout(),
             Protection::Floor { .. } => far,
         };
-        self.arrivals.next_timeout().unwrap_or(far).min(client)
+        let report = if self.is_connected() { self.next_report } else { far };
+        self.arrivals.next_timeout().unwrap_or(far).min(client).min(report)
+    }
+
+    /// Whether media can flow.
+    pub(crate) fn is_connected(&self) -> bool {
+        match &self.protection {
+            Protection::Client(client) => client.is_connected(),
+            Protection::Floor { .. } => true,
+        }
     }
 
     fn flush(&mut self) {
+        if self.connected_at.is_none() && self.is_connected() {
+            self.connected_at = Some(self.clock.now());
+        }
         let Protection::Client(client) = &mut self.protection else { return };
         while let Some(datagram) = client.poll_transmit() {
             if self.socket.send(self.server, None, &datagram, datagram.len()) != SendOutcome::Sent {
@@ -238,6 +309,9 @@ impl Peer {
             self.arrivals.on_packet(now, seq, packet.len());
         }
         let (ssrc, seq, len) = (header.ssrc(), header.seq(), header.header_len());
+        // A structure comes with the first packet of a key frame.
+        let starts = header.extension(IDS.dependency_descriptor).is_some_and(|d| d.len() > 3 && d[0] & 0x80 != 0);
+        let part = KeyFramePart { ssrc, seq, starts, marker: header.marker() && header.payload_type() == AV1.0 };
         if header.payload_type() == AV1_RTX.0 {
             self.counts.extra += 1;
             return;
@@ -252,18 +326,50 @@ impl Peer {
         } else {
             self.counts.missing -= 1;
         }
+        self.follow_key_frame(now, part);
         if self.seen.is_multiple_of(AUTHENTICATED) {
-            self.counts.authenticated += 1;
-            let genuine = match &mut self.protection {
-                Protection::Client(client) => matches!(client.handle_datagram(now, packet), Received::Rtp(_)),
-                Protection::Floor { into, .. } => into.open(packet, header_len(packet).max(len)),
-            };
-            self.counts.forged += u64::from(!genuine);
+            self.authenticate(now, packet, len);
+        }
+    }
+
+    fn authenticate(&mut self, now: Timestamp, packet: &mut [u8], header: usize) {
+        self.counts.authenticated += 1;
+        let genuine = match &mut self.protection {
+            Protection::Client(client) => matches!(client.handle_datagram(now, packet), Received::Rtp(_)),
+            Protection::Floor { into, .. } => into.open(packet, header),
+        };
+        self.counts.forged += u64::from(!genuine);
+        if let Some(stamp) = packet.get(header..).and_then(|payload| payload.first_chunk::<STAMP>()).filter(|_| genuine)
+        {
+            let sent_at = Timestamp::from_nanos(u64::from_be_bytes(*stamp));
+            self.delays.push(self.clock.now().since(sent_at).as_nanos() as u64);
+        }
+    }
+
+    /// Notes when the first key frame is complete.
+    fn follow_key_frame(&mut self, now: Timestamp, packet: KeyFramePart) {
+        if self.first_picture_at.is_some() {
+            return;
+        }
+        if packet.starts {
+            self.key_frame = Some((packet.ssrc, packet.seq));
+        }
+        let Some((ssrc, next)) = self.key_frame else { return };
+        if ssrc == packet.ssrc && next == packet.seq {
+            self.key_frame = Some((ssrc, next.wrapping_add(1)));
+            if packet.marker {
+                self.first_picture_at = Some(now);
+            }
         }
     }
 
     /// ICE, DTLS, RTCP: only key-frame requests matter.
     fn take_other(&mut self, now: Timestamp, packet: &mut [u8]) {
+        if let ([0, 1, ..], Some(responder)) = (&*packet, &self.responder) {
+            let answer = responder.answer(packet, self.server).expect("a check");
+            self.socket.send(self.server, None, &answer, answer.len());
+            return;
+        }
         let Protection::Client(client) = &mut self.protection else { return };
         let mut wanted = false;
         if let Received::Rtcp(mut rtcp) = client.handle_datagram(now, packet) {
@@ -273,8 +379,8 @@ impl Peer {
                 rtcp = rtcp.get(len..).unwrap_or_default();
             }
         }
-        if wanted {
-            self.camera.ask_for_key_frame();
+        if let Some(playback) = self.playback.as_mut().filter(|_| wanted) {
+            playback.restart(now);
         }
     }
 }

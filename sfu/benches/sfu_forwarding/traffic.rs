@@ -1,88 +1,174 @@
-//! What a publisher sends: AV1 in three temporal layers at 30 pictures a second, 2.6 Mbit/s, and Opus every 20 ms.
+//! What a publisher sends: recorded from a Chromium with camera and microphone (see `traffic.csv`), and played again and again.
 //!
-//! A frame is cut into packets of equal length of which the last is a few bytes shorter, and leaves as one burst: libwebrtc
-//! spreads the difference over all of them.
+//! Each packet leaves when it left then, as long as it was then, in a call of its own as Chromium sends it. Only the frame
+//! numbers of the descriptors go on counting, since a recording that begins anew is a key frame like any other.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
-use halloo_transport::random::Random;
+use halloo_transport::{RtpTime, Timestamp};
 
-pub(crate) const FRAME_INTERVAL: Duration = Duration::from_nanos(33_333_333);
-pub(crate) const AUDIO_INTERVAL: Duration = Duration::from_millis(20);
-/// Bytes of an average frame: 2.6 Mbit/s at 30 a second.
-const MEAN_FRAME: f64 = 10_830.0;
-const KEY_FRAME_FACTOR: f64 = 3.0;
-/// Most payload of a packet.
-const MAX_PAYLOAD: usize = 1_150;
-/// Sizes of the four frames of a cycle, in parts of the mean: the base layer's is the largest.
-const CYCLE: [f64; 4] = [1.6, 0.7, 1.0, 0.7];
-/// Templates of the four frames in [`STRUCTURE`].
-const TEMPLATES: [u8; 4] = [1, 3, 2, 4];
-/// `L1T3`: what the first packet of a key frame carries behind its frame number.
-const STRUCTURE: [u8; 11] = [0x80, 0x02, 0x14, 0xea, 0xa8, 0xa0, 0x41, 0x4d, 0x14, 0x10, 0x00];
+const RECORDING: &str = include_str!("traffic.csv");
+/// Ticks of the RTP clock between two packets of sound.
+const AUDIO_TICKS: u32 = 960;
+const VIDEO_CLOCK: u128 = 90_000;
 
-/// A packet of a frame.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct VideoPacket {
+/// The recording, read.
+static TRACE: LazyLock<Trace> = LazyLock::new(|| Trace::read(RECORDING));
+
+/// How long the recording is: a window of this length sees each of its packets once.
+pub(crate) fn length() -> Duration {
+    TRACE.length
+}
+
+/// Which of its streams a packet belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Audio,
+    Video,
+}
+
+/// A recorded packet.
+#[derive(Clone, Debug)]
+struct Recorded {
+    at: Duration,
+    stream: Stream,
+    payload: usize,
+    marker: bool,
+    descriptor: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Trace {
+    packets: Vec<Recorded>,
+    length: Duration,
+    first_frame: u16,
+    frames: u16,
+}
+
+impl Trace {
+    fn read(recording: &str) -> Self {
+        let lines = recording.lines().filter(|line| !line.starts_with('#'));
+        let packets: Vec<_> = lines.map(|line| recorded(line).expect("a line of a recording")).collect();
+        let frame = |packet: &Recorded| u16::from_be_bytes([packet.descriptor[1], packet.descriptor[2]]);
+        let video = |packet: &&Recorded| packet.stream == Stream::Video;
+        let first_frame = packets.iter().find(video).map(frame).expect("pictures");
+        let last_frame = packets.iter().rfind(video).map(frame).expect("pictures");
+        let end = packets.last().expect("packets").at;
+        // The next beginning is a picture later.
+        let length = end + Duration::from_millis(33);
+        Self { length, first_frame, frames: last_frame.wrapping_sub(first_frame) + 1, packets }
+    }
+}
+
+/// `microseconds,stream,payload,marker,descriptor`.
+fn recorded(line: &str) -> Option<Recorded> {
+    let fields: Vec<_> = line.split(',').collect();
+    let [at, stream, payload, marker, descriptor] = fields[..] else { return None };
+    let bytes = (0..descriptor.len()).step_by(2).map(|i| u8::from_str_radix(descriptor.get(i..i + 2)?, 16).ok());
+    Some(Recorded {
+        at: Duration::from_micros(at.parse().ok()?),
+        stream: if stream == "audio" { Stream::Audio } else { Stream::Video },
+        payload: payload.parse().ok()?,
+        marker: marker == "1",
+        descriptor: bytes.collect::<Option<_>>()?,
+    })
+}
+
+/// A packet to send now.
+#[derive(Clone, Debug)]
+pub(crate) struct Packet {
+    pub(crate) stream: Stream,
     pub(crate) payload: usize,
     pub(crate) marker: bool,
-    descriptor: [u8; 3 + STRUCTURE.len()],
-    descriptor_len: usize,
+    pub(crate) timestamp: u32,
+    pub(crate) descriptor: Vec<u8>,
 }
 
-impl VideoPacket {
-    pub(crate) fn descriptor(&self) -> &[u8] {
-        &self.descriptor[..self.descriptor_len]
-    }
-}
-
-/// The frames of one camera.
+/// One publisher's recording as it plays.
 #[derive(Debug)]
-pub(crate) struct Camera {
-    random: Random,
-    number: u16,
-    since_key_frame: Option<usize>,
+pub(crate) struct Playback {
+    speaks: bool,
+    next: usize,
+    began: Timestamp,
+    /// Added to the recording's frame numbers.
+    frame_offset: u16,
+    audio_time: u32,
+    video_time: u32,
+    /// The next packet of pictures begins one.
+    picture_begins: bool,
+    sent: u64,
 }
 
-impl Camera {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { random: Random::new(seed), number: 0, since_key_frame: None }
-    }
-
-    pub(crate) fn ask_for_key_frame(&mut self) {
-        self.since_key_frame = None;
-    }
-
-    /// The next frame's packets.
-    pub(crate) fn next_frame(&mut self, packets: &mut Vec<VideoPacket>) {
-        let index = self.since_key_frame.map_or(0, |index| index + 1);
-        self.since_key_frame = Some(index);
-        let (template, factor) = match index {
-            0 => (0, KEY_FRAME_FACTOR),
-            _ => (TEMPLATES[index % 4], CYCLE[index % 4]),
-        };
-        let spread = 0.7 + 0.6 * self.random.next_f64();
-        let size = (MEAN_FRAME * factor * spread) as usize;
-        let count = size.div_ceil(MAX_PAYLOAD);
-        packets.clear();
-        for n in 0..count {
-            let (first, last) = (n == 0, n + 1 == count);
-            let mut descriptor = [0; 3 + STRUCTURE.len()];
-            descriptor[0] = u8::from(first) << 7 | u8::from(last) << 6 | template;
-            descriptor[1..3].copy_from_slice(&self.number.to_be_bytes());
-            descriptor[3..].copy_from_slice(&STRUCTURE);
-            packets.push(VideoPacket {
-                payload: if last { size - (count - 1) * size.div_ceil(count) } else { size.div_ceil(count) },
-                marker: last,
-                descriptor,
-                descriptor_len: if index == 0 && first { descriptor.len() } else { 3 },
-            });
+impl Playback {
+    /// Begins with a key frame at `start`.
+    pub(crate) const fn new(start: Timestamp, speaks: bool) -> Self {
+        Self {
+            speaks,
+            next: 0,
+            began: start,
+            frame_offset: 0,
+            audio_time: 0,
+            video_time: 0,
+            picture_begins: true,
+            sent: 0,
         }
-        self.number = self.number.wrapping_add(1);
     }
 
-    /// A length of an Opus packet: 64 kbit/s, variable.
-    pub(crate) fn opus_packet(&mut self) -> usize {
-        120 + (self.random.next_u64() % 81) as usize
+    /// Begins anew at `start`, which is a key frame.
+    pub(crate) fn restart(&mut self, start: Timestamp) {
+        if self.next > 0 {
+            self.frame_offset = self.frame_offset.wrapping_add(TRACE.frames);
+        }
+        (self.next, self.began, self.picture_begins) = (0, start, true);
+    }
+
+    /// When the next packet is due.
+    pub(crate) fn next_at(&self) -> Timestamp {
+        self.began + TRACE.packets[self.next].at
+    }
+
+    /// The next packet that is due, if one is.
+    pub(crate) fn poll(&mut self, now: Timestamp) -> Option<Packet> {
+        while self.next_at() <= now {
+            let recorded = &TRACE.packets[self.next];
+            let wanted = recorded.stream == Stream::Video || self.speaks;
+            let packet = wanted.then(|| self.packet(recorded, self.next_at()));
+            self.next += 1;
+            if self.next == TRACE.packets.len() {
+                self.restart(self.began + TRACE.length);
+            }
+            if packet.is_some() {
+                return packet;
+            }
+        }
+        None
+    }
+
+    /// RTP time, packets and bytes of both streams, for reports.
+    pub(crate) fn senders(&self, now: Timestamp) -> [(RtpTime, u64, u64); 2] {
+        let ticks = |rate: u64| u64::from((u128::from(now.as_nanos()) * u128::from(rate) / 1_000_000_000) as u32);
+        [48_000, 90_000].map(|rate| (RtpTime::new(ticks(rate), rate as u32), self.sent, 1_000 * self.sent))
+    }
+
+    fn packet(&mut self, recorded: &Recorded, at: Timestamp) -> Packet {
+        let mut descriptor = recorded.descriptor.clone();
+        self.sent += 1;
+        let timestamp = match recorded.stream {
+            Stream::Audio => {
+                self.audio_time = self.audio_time.wrapping_add(AUDIO_TICKS);
+                self.audio_time
+            }
+            Stream::Video => {
+                if self.picture_begins {
+                    self.video_time = (u128::from(at.as_nanos()) * VIDEO_CLOCK / 1_000_000_000) as u32;
+                }
+                self.picture_begins = recorded.marker;
+                let number = u16::from_be_bytes([descriptor[1], descriptor[2]]);
+                let number = number.wrapping_sub(TRACE.first_frame).wrapping_add(self.frame_offset);
+                descriptor[1..3].copy_from_slice(&number.to_be_bytes());
+                self.video_time
+            }
+        };
+        Packet { stream: recorded.stream, payload: recorded.payload, marker: recorded.marker, timestamp, descriptor }
     }
 }

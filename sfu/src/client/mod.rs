@@ -1,4 +1,4 @@
-//! The client's end of the transport, without sockets and clock: for tests and for load.
+//! The client's end of the transport, without clock, and but for [`FramedStream`] without sockets: for tests and for load.
 //!
 //! A full ICE agent as far as a lite peer needs one (it checks its only pair and nominates it), DTLS client, SRTP. Media is
 //! the caller's: packets go through [`Client::protect_rtp`] and come out of [`Client::handle_datagram`].
@@ -7,8 +7,10 @@
 
 mod checks;
 mod inline;
+mod stream;
 
 pub use inline::InlineHandshakes;
+pub use stream::FramedStream;
 
 use std::collections::VecDeque;
 

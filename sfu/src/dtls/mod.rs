@@ -9,6 +9,7 @@ mod certificate;
 mod client_hello;
 mod fingerprint;
 mod peer;
+mod provider;
 mod workers;
 
 pub use certificate::{Certificate, CertificateError};

@@ -13,6 +13,7 @@ use halloo_transport::Timestamp;
 use super::{
     Certificate, CertificateError, Fingerprint,
     client_hello::{Opening, Version},
+    provider,
 };
 use crate::srtp::{DtlsRole, Profile, SessionKeys};
 
@@ -91,6 +92,7 @@ impl Endpoint {
     pub fn new(certificate: Certificate, origin: Instant) -> Result<Self, CertificateError> {
         // Peers are reached only after ICE proved their address, so a cookie would cost a round trip for nothing.
         let config = dimpl::Config::builder()
+            .with_crypto_provider(provider::provider())
             .mtu(MTU)
             .max_queue_rx(MAX_BUFFERED)
             .use_server_cookie(false)

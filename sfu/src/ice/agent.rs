@@ -3,11 +3,11 @@
 //! Invariant: only a verified check adds a path, selects one, or renews consent. Where to send is the path nominated last
 //! (RFC 8445, 7.3.1.5 and 8.1.1); without a nomination, a path that is still checked replaces one that fell silent.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use halloo_transport::Timestamp;
 use stun_rs::{
-    DecoderContextBuilder, HMACKey, MessageClass, MessageDecoder, MessageDecoderBuilder, StunMessage,
+    DecoderContextBuilder, HMACKey, MessageClass, MessageDecoder, MessageDecoderBuilder, StunMessage, TransactionId,
     attributes::{
         ice::{IceControlled, UseCandidate},
         stun::{Fingerprint, MessageIntegrity, UserName},
@@ -23,6 +23,8 @@ const CONSENT: Duration = Duration::from_secs(30);
 const SILENT_PATH: Duration = Duration::from_secs(8);
 /// Paths kept per session; the one checked longest ago makes room.
 const MAX_PATHS: usize = 8;
+/// Checks that are remembered, so that whoever overheard one cannot use it from elsewhere: some minutes of consent.
+const MAX_REMEMBERED: usize = 64;
 
 /// The lite side of one ICE session.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct Agent {
     paths: Vec<Path>,
     selected: Option<TransportAddress>,
     consent_until: Timestamp,
+    /// The newest verified checks, and where each came from first.
+    checks: VecDeque<(TransactionId, TransportAddress)>,
 }
 
 /// Credentials of both ends between two ICE restarts.
@@ -76,6 +80,8 @@ pub enum Dropped {
     Authentication,
     /// The answer would be longer than the request.
     Amplification,
+    /// The same check came from another address before: a client makes a new one for each path (RFC 8489, 5).
+    Replayed,
 }
 
 /// What a check changed.
@@ -103,6 +109,7 @@ impl Agent {
             paths: Vec::new(),
             selected: None,
             consent_until: now + CONSENT,
+            checks: VecDeque::new(),
         })
     }
 
@@ -138,11 +145,19 @@ impl Agent {
             Ok(request) => request,
             Err(dropped) => return Check::Dropped(dropped),
         };
+        let id = *request.transaction_id();
+        let before = self.checks.iter().find(|(check, _)| *check == id).map(|(_, address)| *address);
+        if before.is_some_and(|address| address != from) {
+            return Check::Dropped(Dropped::Replayed);
+        }
         let reply = reply(&request, from);
         let succeeds = matches!(reply, Answer::Success(_));
         let Some(len) = reply.write(&request, &generation.key, answer).filter(|len| *len <= datagram.len()) else {
             return Check::Dropped(Dropped::Amplification);
         };
+        if before.is_none() {
+            self.remember(id, from);
+        }
         let mut change = PathChange::default();
         if succeeds {
             change = self.record(now, from, request.get::<UseCandidate>().is_some());
@@ -168,6 +183,17 @@ impl Agent {
         self.paths.iter().map(|path| path.address)
     }
 
+    /// Forgets a path that is no longer there, as a TCP connection that ended. Where it was the selected one, the path that was
+    /// checked last takes its place; without any, the next check selects one. Returns whether the selected path changed.
+    pub fn remove(&mut self, address: TransportAddress) -> bool {
+        self.paths.retain(|path| path.address != address);
+        let was_selected = self.selected == Some(address);
+        if was_selected {
+            self.selected = self.paths.iter().max_by_key(|path| path.last_check).map(|path| path.address);
+        }
+        was_selected
+    }
+
     /// Our user fragments that are valid now: one, or two during an ICE restart.
     pub fn ufrags(&self) -> impl Iterator<Item = &str> {
         [Some(&self.current), self.previous.as_ref()].into_iter().flatten().map(|generation| generation.local.ufrag())
@@ -177,6 +203,13 @@ impl Agent {
     /// check it is as long after the agent's start.
     pub const fn consent_until(&self) -> Timestamp {
         self.consent_until
+    }
+
+    fn remember(&mut self, id: TransactionId, from: TransportAddress) {
+        if self.checks.len() == MAX_REMEMBERED {
+            self.checks.pop_front();
+        }
+        self.checks.push_back((id, from));
     }
 
     fn record(&mut self, now: Timestamp, from: TransportAddress, nominated: bool) -> PathChange {

@@ -171,6 +171,22 @@ fn a_path_that_fell_silent_gives_way_without_a_nomination() {
 }
 
 #[test]
+fn a_path_that_ended_gives_way_to_the_one_checked_last_and_then_to_the_next_check() {
+    let mut agent = agent();
+    let later = |seconds| START + Duration::from_secs(seconds);
+    check(&mut agent, later(3), address(3), CHECK);
+    check(&mut agent, later(2), address(2), CHECK);
+    check(&mut agent, later(1), address(1), NOMINATION);
+    assert!(!agent.remove(address(9)));
+    assert!(agent.remove(address(1)));
+    assert_eq!(agent.selected(), Some(address(3)));
+    assert!(!agent.remove(address(2)) && agent.remove(address(3)));
+    assert_eq!(agent.selected(), None);
+    assert_eq!(agent.consent_until(), later(1) + CONSENT, "consent lasts");
+    assert_eq!(check(&mut agent, later(4), address(4), CHECK).selected, Some(address(4)));
+}
+
+#[test]
 fn consent_is_renewed_by_verified_checks_only() {
     let mut agent = agent();
     assert_eq!(agent.consent_until(), START + CONSENT);
@@ -245,4 +261,27 @@ proptest! {
         let outcome = agent().handle_check(START, address(1), &datagram, &mut [0; MAX_ANSWER]);
         prop_assert!(matches!(outcome, Check::Dropped(_)) || datagram == original);
     }
+}
+
+#[test]
+fn an_overheard_check_takes_a_session_nowhere() {
+    let mut agent = agent();
+    let (own, elsewhere) = (address(1), address(2));
+    let request = NOMINATION.bytes();
+    let answered = |check| matches!(check, Check::Answered { .. });
+    let mut answer = [0; MAX_ANSWER];
+    assert!(answered(agent.handle_check(START, own, &request, &mut answer)));
+    assert_eq!(
+        agent.handle_check(START, elsewhere, &request, &mut answer),
+        Check::Dropped(Dropped::Replayed),
+        "the same check from elsewhere"
+    );
+    assert_eq!((agent.selected(), agent.is_valid(elsewhere)), (Some(own), false));
+    assert!(answered(agent.handle_check(START, own, &request, &mut answer)), "a retransmission");
+    check(&mut agent, START, elsewhere, NOMINATION);
+    assert_eq!(agent.selected(), Some(elsewhere), "a check of its own");
+    for _ in 0..2 * MAX_REMEMBERED {
+        check(&mut agent, START, own, CHECK);
+    }
+    assert_eq!(agent.checks.len(), MAX_REMEMBERED);
 }

@@ -215,7 +215,7 @@ impl Selector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::av1::writer::{self, Frame, Mode};
+    use crate::av1::synthetic::{self, Frame, Mode};
 
     /// A stream of one packet a frame, seen by one selector.
     struct Stream {
@@ -250,7 +250,7 @@ mod tests {
 
         fn frame(&mut self) -> Seen {
             let frame = Frame { mode: self.mode, index: self.since_key, first: true, last: true, number: self.number };
-            let bytes = writer::descriptor(&frame);
+            let bytes = synthetic::descriptor(&frame);
             let descriptor = Descriptor::read(&bytes, &mut self.structure).unwrap();
             let structure = self.structure.as_ref().unwrap();
             let choice = self.selector.select(&PacketLayers {
@@ -399,7 +399,7 @@ mod tests {
                 if !matches!(seen.choice, Choice::Forward { .. }) {
                     continue;
                 }
-                let read = Descriptor::read(&writer::descriptor(&frame), &mut stream.structure.clone()).unwrap();
+                let read = Descriptor::read(&synthetic::descriptor(&frame), &mut stream.structure.clone()).unwrap();
                 for diff in read.diffs() {
                     assert!(out.contains(&number.wrapping_sub(*diff)), "seed {seed} {mode:?} frame {index}");
                 }

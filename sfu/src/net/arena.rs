@@ -184,10 +184,18 @@ impl<P: Copy> Arenas<P> {
         }
     }
 
-    /// Takes back all arenas in the order in which they were lent, after `send` had each.
-    pub fn take_all(&mut self, mut send: impl FnMut(P, &Arena)) {
+    /// What is lent, in the order in which it was, and where its packets go.
+    pub fn lent(&self) -> impl Iterator<Item = (P, &Arena)> {
+        self.lent.iter().filter_map(|at| {
+            let lendable = self.arenas.get(*at)?;
+            Some((lendable.path?, &lendable.arena))
+        })
+    }
+
+    /// Takes back all arenas with what they hold.
+    pub fn take_all(&mut self) {
         for place in 0..self.lent.len() {
-            self.take(self.lent[place], &mut send);
+            self.take(self.lent[place], |_, _| {});
         }
         self.lent.clear();
     }
@@ -264,7 +272,8 @@ mod tests {
         arenas.get_mut(two).unwrap().commit(7);
         arenas.empty(two, |path, arena| sent.push((path, arena.len())));
         assert!(arenas.get_mut(two).unwrap().is_empty());
-        arenas.take_all(|path, arena| sent.push((path, arena.len())));
+        sent.extend(arenas.lent().map(|(path, arena)| (path, arena.len())));
+        arenas.take_all();
         assert_eq!(sent, [('a', 1), ('b', 1), ('b', 0), ('c', 0)]);
         assert!(arenas.get_mut(two).is_none() && arenas.get_mut(Lease::default()).is_none());
         assert!(!arenas.take_oldest(|_, _| panic!()));

@@ -87,10 +87,20 @@ impl Socket {
         self.state.max_gso_segments()
     }
 
+    /// An address as the kernel wants it.
+    pub(super) fn destination(&self, to: SocketAddr) -> SocketAddr {
+        if self.mapped { mapped(to) } else { to }
+    }
+
+    /// Whether it is bound to all addresses.
+    pub(super) const fn is_unspecified(&self) -> bool {
+        self.unspecified
+    }
+
     /// Sends the packets in `bytes`, each `segment` bytes long but the last, which may be shorter. `from` is the local address
     /// to send from, where there are several.
     pub fn send(&self, to: SocketAddr, from: Option<IpAddr>, bytes: &[u8], segment: usize) -> SendOutcome {
-        let destination = if self.mapped { mapped(to) } else { to };
+        let destination = self.destination(to);
         let from = from.filter(|_| self.unspecified);
         let one = |contents, segment_size| {
             let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: from };

@@ -1,7 +1,8 @@
 //! The path of a packet through the room.
 //!
 //! Packets are taken in as they come and go out together, to one receiver after another: what a receiver's packets touch
-//! (numbers, keys, arena) is touched once a burst instead of once a packet.
+//! (numbers, keys, arena) is touched once a burst instead of once a packet. A picture whose last packet is still to come waits
+//! for it a moment ([`LINGER`]): a sender's packets come microseconds apart, and to each receiver they then leave in one send.
 
 use super::{
     Event, Room,
@@ -22,6 +23,9 @@ use std::time::Duration;
 /// Longest time between two notices that a publisher is policed.
 const NOTICE_INTERVAL: Duration = Duration::from_millis(5_000);
 
+/// Longest wait of a picture's packets for the rest of it: what a burst from one sender takes, and far below what is noticed.
+const LINGER: Duration = Duration::from_micros(500);
+
 /// Packets that wait to go out at most, so that their bytes are in a cache still.
 const MAX_WAITING: usize = 64;
 /// Packets that go out to one receiver before the next one's turn.
@@ -39,11 +43,18 @@ pub(super) struct Taken {
     /// The stream's highest number then.
     highest: SeqNo,
     restarted: bool,
+    /// More of its picture is to come.
+    unfinished: bool,
 }
 
 impl Taken {
     const fn is_of_same_source(&self, other: &Self) -> bool {
         self.publisher == other.publisher && self.section == other.section
+    }
+
+    /// Whether `other` is packet `seq` of the same stream.
+    fn is_followed_by(&self, seq: SeqNo, other: &Self) -> bool {
+        self.is_of_same_source(other) && self.encoding == other.encoding && other.seq == seq
     }
 }
 
@@ -60,7 +71,15 @@ impl Room {
             self.forward(now, egress);
             self.assign(now, egress);
         }
+        if self.waiting.is_empty() {
+            self.waiting_since = now;
+        }
         self.waiting.push(taken);
+    }
+
+    /// Until when what was taken in should rather wait for more than be sent on; `None` where there is nothing to wait for.
+    pub fn lingers_until(&self) -> Option<Timestamp> {
+        self.waiting.last().filter(|taken| taken.unfinished).map(|_| self.waiting_since + LINGER)
     }
 
     /// Sends on what was taken in: to be called at the end of each batch of packets.
@@ -69,8 +88,12 @@ impl Room {
             return;
         }
         let waiting = std::mem::take(&mut self.waiting);
+        let mut rest = &waiting[..];
         for of_source in waiting.chunk_by(Taken::is_of_same_source) {
-            of_source.chunks(BURST).for_each(|burst| self.fan_out(now, burst, egress));
+            for burst in of_source.chunks(BURST) {
+                self.fan_out(now, rest, burst.len(), egress);
+                rest = rest.get(burst.len()..).unwrap_or_default();
+            }
         }
         self.waiting = waiting;
         self.waiting.clear();
@@ -145,12 +168,14 @@ impl Room {
             seq,
             highest,
             restarted,
+            unfinished: source.kind() != SourceKind::Microphone && !header.marker(),
         })
     }
 
-    /// Gives a burst of one source's packets to each slot that shows it.
-    fn fan_out(&mut self, now: Timestamp, burst: &[Taken], egress: &mut impl Egress) {
+    /// Gives the first `count` of the packets that wait, which are one source's, to each slot that shows it.
+    fn fan_out(&mut self, now: Timestamp, waiting: &[Taken], count: usize, egress: &mut impl Egress) {
         let Self { publishers, subscribers, .. } = self;
+        let burst = waiting.get(..count).unwrap_or_default();
         let Some(first) = burst.first() else { return };
         let Some(Some(publisher)) = publishers.get(first.publisher) else { return };
         let Some(section) = publisher.sections.get(first.section) else { return };
@@ -162,7 +187,7 @@ impl Room {
         }
         for listener in &section.listeners {
             let Some(Some(subscriber)) = subscribers.get_mut(usize::from(listener.subscriber)) else { continue };
-            for (packet, taken) in packets.iter().zip(burst) {
+            for (at, (packet, taken)) in packets.iter().zip(burst).enumerate() {
                 let Some((path, stored)) = packet else { continue };
                 if taken.restarted
                     && let Some(slot) = subscriber.slots.get_mut(usize::from(listener.slot))
@@ -171,7 +196,8 @@ impl Room {
                     slot.stream.restart();
                 }
                 if path.offer(subscriber, *listener, stored, egress) {
-                    path.catch_up(subscriber, *listener, taken, egress);
+                    let later = waiting.get(at + 1..).unwrap_or_default();
+                    path.catch_up(subscriber, *listener, taken, later, egress);
                 }
             }
         }
@@ -248,10 +274,20 @@ impl Path<'_> {
         starts && SlotKind::Video == self.section.source.kind().slot_kind()
     }
 
-    /// A key frame's first packet came after others of it: those follow now.
-    fn catch_up(&self, subscriber: &mut Subscriber, listener: Listener, taken: &Taken, egress: &mut impl Egress) {
-        for seq in taken.seq.0 + 1..=taken.highest.0 {
-            if let Some(stored) = self.stream.history().get(self.now, SeqNo(seq)) {
+    /// A key frame's first packet came after others of it: those follow now, but for the ones among `later`, whose turn comes.
+    fn catch_up(
+        &self,
+        subscriber: &mut Subscriber,
+        listener: Listener,
+        taken: &Taken,
+        later: &[Taken],
+        egress: &mut impl Egress,
+    ) {
+        for seq in (taken.seq.0 + 1..=taken.highest.0).map(SeqNo) {
+            if later.iter().any(|other| taken.is_followed_by(seq, other)) {
+                continue;
+            }
+            if let Some(stored) = self.stream.history().get(self.now, seq) {
                 self.offer(subscriber, listener, &stored, egress);
             }
         }

@@ -4,10 +4,14 @@ use super::{
     simulation::{Link, Meeting, Outbox},
     *,
 };
-use crate::av1::writer::Mode;
+use crate::{
+    av1::synthetic::Mode,
+    rtp::{ExtensionIds, OutgoingHeader},
+};
+use halloo_transport::{Mid, PayloadType, Ssrc};
 use std::{collections::HashSet, time::Duration};
 
-const CLEAN: Link = Link { loss: 0.0, delay_ms: 5, jitter_ms: 0 };
+const CLEAN: Link = Link::CLEAN;
 
 fn meeting(people: usize, mode: Mode) -> Meeting {
     let mut meeting = Meeting::new(1, CLEAN);
@@ -130,6 +134,33 @@ fn many_who_want_a_key_frame_ask_the_publisher_once() {
 }
 
 #[test]
+fn a_key_frame_whose_first_packet_is_late_goes_out_once() {
+    let mut meeting = meeting(2, Mode::L1T3);
+    meeting.run(500);
+    meeting.clients[0].camera = false;
+    meeting.run(50);
+    let (from, to, now) = (meeting.clients[0].id, meeting.clients[1].id, meeting.now);
+    meeting.command(Command::Connected(to));
+    meeting.clients[0].sender.key_wanted = true;
+    let packets = meeting.clients[0].sender.picture(now);
+    let mut out = Outbox::default();
+    for index in [3, 0, 1, 2] {
+        meeting.room.handle_rtp(now, from, &packets[index], &mut out);
+    }
+    for ms in 0..100 {
+        meeting.room.handle_timeout(now + Duration::from_millis(ms), &mut out);
+    }
+    let header = |packet: &[u8]| {
+        let header = crate::rtp::RtpHeader::parse(packet).unwrap();
+        (header.payload_type(), header.ssrc(), header.seq())
+    };
+    let sent: Vec<_> = out.rtp.iter().filter(|(id, _)| *id == to).map(|(_, packet)| header(packet)).collect();
+    let video: Vec<_> = sent.into_iter().filter(|(payload_type, ..)| *payload_type == 97).collect();
+    assert_eq!(video.iter().collect::<HashSet<_>>().len(), 4, "{video:?}");
+    assert_eq!(video.len(), 4, "{video:?}");
+}
+
+#[test]
 fn a_muted_source_gives_its_slot_up_and_starts_again_at_a_key_frame() {
     let mut meeting = meeting(2, Mode::L1T3);
     meeting.run(1_000);
@@ -225,4 +256,51 @@ fn hostile_bytes_change_nothing() {
     let from = meeting.now;
     meeting.run(2_000);
     assert!(spatial_layers(&meeting, 2, 1, from) > 0, "others go on");
+}
+
+#[test]
+fn a_pictures_packets_wait_a_moment_for_its_last_and_sound_does_not() {
+    let ids = ExtensionIds { transport_cc: Some(3), ..ExtensionIds::default() };
+    let section = |mid: &str, kind, payload_type, ssrc| PublishedSection {
+        mid: Mid(mid.into()),
+        kind,
+        payload_type: PayloadType(payload_type),
+        rtx_payload_type: None,
+        nack: false,
+        encodings: vec![Encoding { ssrc: Some(Ssrc(ssrc)), ..Encoding::default() }],
+    };
+    let config = ParticipantConfig {
+        published: vec![section("0", SourceKind::Microphone, 111, 1), section("1", SourceKind::Camera, 45, 2)],
+        slots: vec![],
+        incoming_extensions: ids,
+        outgoing_extensions: ids,
+        grants: Grants::ALL,
+        limits: Limits::default(),
+        feedback_ssrc: Ssrc(9),
+        cname: "c".into(),
+        seed: 1,
+    };
+    let mut room = Room::new(RoomConfig::default());
+    let id = room.join(Timestamp::ZERO, config).unwrap();
+    let packet = |ssrc, payload_type, seq, marker| {
+        let header =
+            OutgoingHeader { marker, ..OutgoingHeader::new(Ssrc(ssrc), PayloadType(payload_type), seq, 7, &ids) };
+        let mut bytes = vec![0; 100];
+        let layout = header.write_packet(b"picture", &mut bytes).unwrap();
+        bytes.truncate(layout.len);
+        bytes
+    };
+    let mut out = Outbox::default();
+    let micros = |micros| Timestamp::from_millis(10) + Duration::from_micros(micros);
+    room.handle_rtp(micros(0), id, &packet(2, 45, 1, false), &mut out);
+    room.handle_rtp(micros(100), id, &packet(2, 45, 2, false), &mut out);
+    assert_eq!(room.lingers_until(), Some(micros(500)), "counts from the first packet");
+    room.handle_rtp(micros(200), id, &packet(2, 45, 3, true), &mut out);
+    assert_eq!(room.lingers_until(), None, "it is whole");
+    room.forward(micros(200), &mut out);
+    room.handle_rtp(micros(900), id, &packet(1, 111, 1, false), &mut out);
+    assert_eq!(room.lingers_until(), None, "sound");
+    room.handle_rtp(micros(950), id, &packet(2, 45, 4, false), &mut out);
+    room.forward(micros(1_400), &mut out);
+    assert_eq!(room.lingers_until(), None, "nothing waits any more");
 }

@@ -140,6 +140,7 @@ impl<'a> OutgoingHeader<'a> {
     }
 
     /// How the extensions lie in their block.
+    #[inline]
     fn block(&self) -> Block {
         let (mut count, mut bytes, mut two_byte) = (0, 0, false);
         self.each_extension(|id, value| {
@@ -150,6 +151,7 @@ impl<'a> OutgoingHeader<'a> {
         Block { bytes: bytes + if two_byte { 2 * count } else { count }, two_byte }
     }
 
+    #[inline]
     fn each_extension(&self, mut take: impl FnMut(u8, &[u8])) {
         let mut put = |id: Option<u8>, value: &[u8]| {
             if let Some(id) = id.filter(|id| *id != 0)

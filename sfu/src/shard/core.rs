@@ -1,7 +1,8 @@
 //! A shard without socket, clock and threads.
 //!
-//! Feed it with [`Core::handle_datagrams`], [`Core::handle_report`], [`Core::handle_timeout`] and the control methods; call
-//! [`Core::end_batch`] after each batch of them, which sends what rooms want sent; then drain [`Core::poll_event`].
+//! Feed it with [`Core::handle_datagrams`], [`Core::handle_frame`], [`Core::handle_report`], [`Core::handle_timeout`] and the
+//! control methods; call [`Core::end_batch`] after each batch of them, which sends what rooms want sent; then drain
+//! [`Core::poll_event`].
 
 use std::{
     collections::VecDeque,
@@ -14,11 +15,11 @@ use std::{
 use halloo_transport::Timestamp;
 
 use super::{
-    command::{Admission, Event, JoinError, LeaveReason},
+    command::{Admission, Event, JoinError, LeaveReason, RoomEntry},
     demux::{Demux, Kind},
     egress::{self, RoomEgress},
     hosting::{Forwarding, Handshaking},
-    rooms::{RoomIndex, Rooms},
+    rooms::{Hosted, RoomIndex, Rooms},
     session::{Session, SessionKey, Sessions, Srtp},
     stats::Stats,
     wire::{Path, Wire},
@@ -27,7 +28,7 @@ use crate::{
     dtls::{Outcome, Report},
     ice::{Agent, Check, Credentials, MAX_ANSWER, TransportAddress, local_ufrag},
     net::{Arenas, Lease},
-    room::{Command, ParticipantId, ReceiveSlot, RoomConfig},
+    room::{Command, ParticipantId, ReceiveSlot, RoomConfig, RoomSnapshot},
     srtp::SrtpError,
 };
 
@@ -68,6 +69,8 @@ pub struct Core<R, H: Handshaking> {
     arenas: Arenas<Path>,
     events: VecDeque<Event>,
     next_sweep: Timestamp,
+    /// When the first room that waits for more of a picture sends on what it has.
+    lingers_until: Option<Timestamp>,
     stats: Stats,
 }
 
@@ -86,6 +89,7 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
             arenas: Arenas::new(config.arenas),
             events: VecDeque::new(),
             next_sweep: now + SWEEP,
+            lingers_until: None,
             stats: Stats::default(),
         }
     }
@@ -220,6 +224,37 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
         }
     }
 
+    /// Takes a datagram that came over a TCP connection from `peer`. Its bytes are overwritten.
+    pub fn handle_frame(&mut self, now: Timestamp, peer: SocketAddr, datagram: &mut [u8], wire: &mut impl Wire) {
+        // Answers leave by the connection, whichever of our addresses it ends at.
+        let from = Path { remote: TransportAddress::tcp(peer), local: None };
+        self.handle_datagram(now, from, datagram, wire);
+    }
+
+    /// Whether a session was proven to be at the other end of the TCP connection from `peer`.
+    pub fn knows(&self, peer: SocketAddr) -> bool {
+        self.demux.by_address(TransportAddress::tcp(peer)).is_some()
+    }
+
+    /// Takes note that the TCP connection from `peer` ended. Its session goes on where else it was checked, or once it is
+    /// checked again from anywhere, until consent runs out.
+    pub fn handle_disconnected(&mut self, now: Timestamp, peer: SocketAddr, wire: &mut impl Wire) {
+        let address = TransportAddress::tcp(peer);
+        let Some(key) = self.demux.by_address(address) else { return };
+        self.demux.release(address, key);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if !session.agent.remove(address) || session.srtp.is_none() {
+            return;
+        }
+        session.local = None;
+        let (index, participant) = (session.room, session.participant);
+        let command = match session.agent.selected() {
+            Some(_) => Command::Connected(participant),
+            None => Command::Disconnected(participant),
+        };
+        self.in_room(index, wire, |room, egress| room.command(now, command, egress));
+    }
+
     /// Takes what became of a handshake.
     pub fn handle_report(&mut self, now: Timestamp, report: Report, wire: &mut impl Wire) {
         let key = SessionKey::from_u64(report.session);
@@ -257,19 +292,31 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
 
     /// When [`Core::handle_timeout`] is next wanted.
     pub fn next_timeout(&self) -> Timestamp {
-        self.rooms.next_timeout().map_or(self.next_sweep, |at| at.min(self.next_sweep))
+        [self.rooms.next_timeout(), self.lingers_until].into_iter().flatten().fold(self.next_sweep, Timestamp::min)
+    }
+
+    /// Whether a room waits for more of a picture: it is sent on by the [`Core::end_batch`] after it came, or after a moment.
+    pub const fn lingers(&self) -> bool {
+        self.lingers_until.is_some()
     }
 
     /// Sends what is waiting in arenas, and sees to the rooms that something happened in.
     pub fn end_batch(&mut self, now: Timestamp, wire: &mut impl Wire) {
+        self.lingers_until = None;
         for _ in 0..self.rooms.touched() {
             // Touched again by this.
-            if let Some(index) = self.rooms.pop_touched() {
-                self.in_room(index, wire, |room, egress| room.forward(now, egress));
+            let Some(index) = self.rooms.pop_touched() else { break };
+            match self.lingers_in(index).filter(|until| *until > now) {
+                Some(until) => {
+                    self.lingers_until = Some(self.lingers_until.map_or(until, |first| first.min(until)));
+                    self.rooms.touch(index);
+                }
+                None => self.in_room(index, wire, |room, egress| room.forward(now, egress)),
             }
         }
         let stats = &mut self.stats;
-        self.arenas.take_all(|path, arena| egress::send(wire, stats, path, arena));
+        egress::send_all(wire, stats, &self.arenas);
+        self.arenas.take_all();
         // Rooms that could not give all their events away are touched again, for the next batch.
         for _ in 0..self.rooms.touched() {
             if let Some(index) = self.rooms.pop_touched() {
@@ -290,7 +337,30 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
 
     /// Counters since the start, and how many sessions and rooms there are.
     pub fn stats(&self) -> Stats {
-        Stats { sessions: self.sessions.len() as u64, rooms: self.rooms.len() as u64, ..self.stats }
+        Stats {
+            sessions: self.sessions.len() as u64,
+            rooms: self.rooms.len() as u64,
+            constrained: self.rooms.iter().map(|hosted| hosted.room.constrained() as u64).sum(),
+            ..self.stats
+        }
+    }
+
+    /// The rooms there are, in no order.
+    pub fn rooms(&self) -> Vec<RoomEntry> {
+        let entry =
+            |hosted: &Hosted<R>| RoomEntry { room: Arc::clone(&hosted.name), participants: hosted.members().len() };
+        self.rooms.iter().map(entry).collect()
+    }
+
+    /// A room as it is now; `None` where there is none of this name.
+    pub fn snapshot(&mut self, now: Timestamp, room: &str) -> Option<RoomSnapshot> {
+        let index = self.rooms.find(room)?;
+        let hosted = self.rooms.get_mut(index)?;
+        let Ok(snapshot) = catch_unwind(AssertUnwindSafe(|| hosted.room.snapshot(now))) else {
+            self.fail_room(index);
+            return None;
+        };
+        Some(snapshot)
     }
 
     fn handle_datagram(&mut self, now: Timestamp, from: Path, datagram: &mut [u8], wire: &mut impl Wire) {
@@ -429,7 +499,7 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
                 Err(_) => return self.fail_room(index),
             }
         }
-        if self.events.len() >= self.config.max_events {
+        if self.events.len() >= self.config.max_events || self.lingers_in(index).is_some() {
             self.rooms.touch(index);
         }
         let Some(hosted) = self.rooms.get_mut(index) else { return };
@@ -438,6 +508,10 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
             Ok(timer) => self.rooms.arm(index, timer.map(|at| at.max(now + Duration::from_micros(100)))),
             Err(_) => self.fail_room(index),
         }
+    }
+
+    fn lingers_in(&mut self, index: RoomIndex) -> Option<Timestamp> {
+        self.rooms.get_mut(index)?.room.lingers_until()
     }
 
     fn push_event(&mut self, index: RoomIndex, event: impl FnOnce(Arc<str>) -> Event) {

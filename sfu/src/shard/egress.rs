@@ -10,6 +10,7 @@ use super::{
     wire::{Path, Wire},
 };
 use crate::{
+    ice::Protocol,
     net::{Arena, Arenas, Lease, SEGMENT_ROOM},
     room::{Egress, ParticipantId},
     rtp::OutgoingHeader,
@@ -34,6 +35,8 @@ impl<H, W: Wire> Egress for RoomEgress<'_, H, W> {
     fn rtp(&mut self, to: ParticipantId, header: &OutgoingHeader<'_>, payload: &[u8]) {
         if self.try_rtp(to, header, payload).is_some() {
             self.stats.rtp_sent += 1;
+            self.stats.rtx_sent += u64::from(header.original_seq.is_some());
+            self.stats.padding_sent += u64::from(header.padding > 0 && payload.is_empty());
         } else {
             self.stats.not_sent += 1;
         }
@@ -42,6 +45,7 @@ impl<H, W: Wire> Egress for RoomEgress<'_, H, W> {
     fn rtcp(&mut self, to: ParticipantId, packet: &[u8]) {
         if self.try_rtcp(to, packet).is_some() {
             self.stats.rtcp_sent += 1;
+            self.count_request(packet);
         } else {
             self.stats.not_sent += 1;
         }
@@ -49,6 +53,15 @@ impl<H, W: Wire> Egress for RoomEgress<'_, H, W> {
 }
 
 impl<H, W: Wire> RoomEgress<'_, H, W> {
+    /// Counts what is asked of publishers (RFC 4585, sections 6.2.1 and 6.3.1).
+    const fn count_request(&mut self, packet: &[u8]) {
+        match packet {
+            [0x81, 205, ..] => self.stats.nacks_sent += 1,
+            [0x81, 206, ..] => self.stats.key_frames_requested += 1,
+            _ => {}
+        }
+    }
+
     fn try_rtp(&mut self, to: ParticipantId, header: &OutgoingHeader<'_>, payload: &[u8]) -> Option<()> {
         let session = self.sessions.get_mut(self.members.session(to)?)?;
         let arena = arena(session, self.arenas, self.wire, self.stats)?;
@@ -99,6 +112,21 @@ fn lend<W: Wire>(path: Path, arenas: &mut Arenas<Path>, wire: &mut W, stats: &mu
     }
     arenas.take_oldest(|path, arena| send(wire, stats, path, arena));
     arenas.lend(path)
+}
+
+/// Sends what all arenas hold.
+pub(super) fn send_all<W: Wire>(wire: &mut W, stats: &mut Stats, arenas: &Arenas<Path>) {
+    let of_udp = |path: &Path| path.remote.protocol == Protocol::Udp;
+    for (path, arena) in arenas.lent().filter(|(path, _)| !of_udp(path)) {
+        send(wire, stats, path, arena);
+    }
+    let max_segments = wire.max_segments();
+    let lent = arenas.lent().filter(|(path, _)| of_udp(path));
+    let runs = lent.flat_map(|(path, arena)| arena.runs(max_segments).map(move |run| (path, run)));
+    wire.send_all(runs.inspect(|(_, run)| {
+        stats.sends += 1;
+        stats.bytes_sent += run.bytes.len() as u64;
+    }));
 }
 
 /// Sends what an arena holds.

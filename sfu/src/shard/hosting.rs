@@ -5,7 +5,7 @@ use halloo_transport::Timestamp;
 
 use crate::{
     dtls::{Fingerprint, Handshake, Handshakes, Refused},
-    room::{self, Command, Egress, ParticipantConfig, ParticipantId, ReceiveSlot, Room, RoomConfig},
+    room::{self, Command, Egress, ParticipantConfig, ParticipantId, ReceiveSlot, Room, RoomConfig, RoomSnapshot},
 };
 
 /// A room above SRTP: see [`Room`] for what each method does.
@@ -16,12 +16,15 @@ pub trait Forwarding {
     fn leave(&mut self, now: Timestamp, id: ParticipantId, egress: &mut impl Egress);
     fn handle_rtp(&mut self, now: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress);
     fn forward(&mut self, now: Timestamp, egress: &mut impl Egress);
+    fn lingers_until(&self) -> Option<Timestamp>;
     fn handle_rtcp(&mut self, now: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress);
     fn add_slots(&mut self, now: Timestamp, id: ParticipantId, slots: &[ReceiveSlot], egress: &mut impl Egress);
     fn command(&mut self, now: Timestamp, command: Command, egress: &mut impl Egress);
     fn handle_timeout(&mut self, now: Timestamp, egress: &mut impl Egress);
     fn next_timeout(&self) -> Option<Timestamp>;
     fn poll_event(&mut self) -> Option<room::Event>;
+    fn snapshot(&self, now: Timestamp) -> RoomSnapshot;
+    fn constrained(&self) -> usize;
 }
 
 impl Forwarding for Room {
@@ -43,6 +46,10 @@ impl Forwarding for Room {
 
     fn forward(&mut self, now: Timestamp, egress: &mut impl Egress) {
         Self::forward(self, now, egress);
+    }
+
+    fn lingers_until(&self) -> Option<Timestamp> {
+        Self::lingers_until(self)
     }
 
     fn handle_rtcp(&mut self, now: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress) {
@@ -67,6 +74,14 @@ impl Forwarding for Room {
 
     fn poll_event(&mut self) -> Option<room::Event> {
         Self::poll_event(self)
+    }
+
+    fn snapshot(&self, now: Timestamp) -> RoomSnapshot {
+        Self::snapshot(self, now)
+    }
+
+    fn constrained(&self) -> usize {
+        Self::constrained(self)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    os::fd::AsFd,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -20,7 +21,7 @@ use rustix::{
 };
 
 use super::{
-    command::{Admission, Event, EventSink, JoinError},
+    command::{Admission, Event, EventSink, JoinError, RoomEntry},
     core::{Core, ShardConfig},
     stats::Stats,
     wire::{Path, Wire},
@@ -28,8 +29,11 @@ use super::{
 use crate::{
     dtls::{Handshakes, Report, Workers},
     ice::{Credentials, Protocol},
-    net::{Clock, Filled, Receiver, SendOutcome, Socket, Waker},
-    room::{Command, ParticipantId, ReceiveSlot, Room},
+    net::{
+        Clock, Connections, Filled, Listener, Outgoing, Receiver, Run, SendOutcome, Sender, Socket, StreamBuffer,
+        TcpLimits, TcpStats, Waker,
+    },
+    room::{Command, ParticipantId, ReceiveSlot, Room, RoomSnapshot},
 };
 
 /// Batches of datagrams in one turn.
@@ -38,8 +42,12 @@ const BATCHES: usize = 8;
 const CONTROLS: usize = 64;
 /// Reports of handshakes in one turn, and how many may wait.
 const REPORTS: usize = 256;
+/// Between two looks for the rest of a picture.
+const PAUSE: Duration = Duration::from_micros(60);
 /// Events that could not be passed on are offered again after this.
 const RETRY_EVENTS: Duration = Duration::from_millis(10);
+/// A thread that never waits looks at its TCP connections this often.
+const LOOK_AT_CONNECTIONS: Duration = Duration::from_millis(1);
 
 type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
@@ -69,6 +77,13 @@ pub(crate) enum Control {
     Stats {
         reply: Reply<ThreadStats>,
     },
+    Rooms {
+        reply: Reply<Vec<RoomEntry>>,
+    },
+    Snapshot {
+        room: Arc<str>,
+        reply: Reply<Option<RoomSnapshot>>,
+    },
     Stop,
     #[cfg(test)]
     Panic,
@@ -83,16 +98,19 @@ pub(crate) struct IceRestart {
     pub(crate) reply: Reply<Result<(), JoinError>>,
 }
 
-/// Counters of a shard and of its socket.
+/// Counters of a shard and of its sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ThreadStats {
     pub(crate) core: Stats,
     pub(crate) lost_in_kernel: u64,
+    pub(crate) tcp: TcpStats,
 }
 
 /// What a shard's thread works with.
 pub(crate) struct Shell {
     pub(crate) socket: Socket,
+    /// For clients whose network blocks UDP.
+    pub(crate) tcp: Option<(Listener, TcpLimits)>,
     pub(crate) clock: Clock,
     pub(crate) config: ShardConfig,
     /// The processor to stay on, where possible.
@@ -180,15 +198,21 @@ struct Thread<'a, E> {
     core: Core<Room, Handshakes>,
     outlet: Outlet<'a>,
     receiver: Receiver,
+    stream: StreamBuffer,
+    /// When TCP connections are next looked at, at the latest.
+    look_at_connections: Timestamp,
     clock: Clock,
     waker: &'a Waker,
     events: &'a mut E,
     event_waits: bool,
 }
 
-/// The socket as a core sees it.
+/// The sockets as a core sees them.
 struct Outlet<'a> {
     socket: &'a Socket,
+    sender: Sender,
+    connections: Option<Connections<'a>>,
+    now: Timestamp,
     lost: u64,
 }
 
@@ -196,11 +220,25 @@ impl Wire for Outlet<'_> {
     fn send(&mut self, path: Path, bytes: &[u8], segment: usize) {
         let outcome = match path.remote.protocol {
             Protocol::Udp => self.socket.send(path.remote.address, path.local, bytes, segment),
-            Protocol::Tcp => SendOutcome::Refused,
+            Protocol::Tcp => {
+                let (to, now) = (path.remote.address, self.now);
+                let taken = self.connections.as_mut().is_some_and(|tcp| tcp.send(now, to, bytes, segment));
+                if taken { SendOutcome::Sent } else { SendOutcome::Refused }
+            }
         };
         if outcome != SendOutcome::Sent {
             self.lost += 1;
         }
+    }
+
+    fn send_all<'a>(&mut self, sends: impl Iterator<Item = (Path, Run<'a>)>) {
+        let outgoing = |(path, run): (Path, Run<'a>)| Outgoing {
+            to: path.remote.address,
+            from: path.local,
+            bytes: run.bytes,
+            segment: run.segment,
+        };
+        self.lost += self.sender.send_all(self.socket, sends.map(outgoing));
     }
 
     fn max_segments(&self) -> usize {
@@ -215,10 +253,14 @@ enum Turn {
 
 impl<'a, E: EventSink> Thread<'a, E> {
     fn new(shell: &'a Shell, waker: &'a Waker, handshakes: Handshakes, events: &'a mut E) -> Self {
+        let now = shell.clock.now();
+        let connections = shell.tcp.as_ref().map(|(listener, limits)| Connections::new(now, listener, *limits));
         Self {
-            core: Core::new(shell.clock.now(), shell.config, handshakes),
-            outlet: Outlet { socket: &shell.socket, lost: 0 },
+            core: Core::new(now, shell.config, handshakes),
+            outlet: Outlet { socket: &shell.socket, sender: Sender::new(), connections, now, lost: 0 },
             receiver: Receiver::new(),
+            stream: StreamBuffer::new(),
+            look_at_connections: now,
             clock: shell.clock,
             waker,
             events,
@@ -233,13 +275,23 @@ impl<'a, E: EventSink> Thread<'a, E> {
             if let Turn::Stop = self.take_controls(controls) {
                 return;
             }
-            let now = self.clock.now();
+            let now = self.now();
+            if self.look_at_connections <= now {
+                self.serve_connections(now);
+            }
+            self.take_note_of_ended(now);
             if self.core.next_timeout() <= now {
                 self.core.handle_timeout(now, &mut self.outlet);
             }
-            self.core.end_batch(now, &mut self.outlet);
+            self.end_batch(now);
             self.pass_events_on();
-            if !received {
+            if received {
+                continue;
+            }
+            if self.core.lingers() {
+                // Not woken by each packet: they come together.
+                sleep(PAUSE);
+            } else {
                 self.wait();
             }
         }
@@ -253,11 +305,11 @@ impl<'a, E: EventSink> Thread<'a, E> {
             if filled == Filled::Nothing {
                 return false;
             }
-            let now = self.clock.now();
+            let now = self.now();
             for batch in self.receiver.batches() {
                 self.core.handle_datagrams(now, batch.from, batch.to, batch.bytes, batch.segment, &mut self.outlet);
             }
-            self.core.end_batch(now, &mut self.outlet);
+            self.end_batch(now);
             if filled == Filled::Part {
                 return false;
             }
@@ -265,15 +317,63 @@ impl<'a, E: EventSink> Thread<'a, E> {
         true
     }
 
+    fn now(&mut self) -> Timestamp {
+        self.outlet.now = self.clock.now();
+        self.outlet.now
+    }
+
+    fn end_batch(&mut self, now: Timestamp) {
+        self.core.end_batch(now, &mut self.outlet);
+        if let Some(connections) = &mut self.outlet.connections {
+            connections.flush(now);
+        }
+    }
+
+    /// Takes newcomers in, and what came over TCP.
+    fn serve_connections(&mut self, now: Timestamp) {
+        self.look_at_connections = now + LOOK_AT_CONNECTIONS;
+        let core = &mut self.core;
+        let Some(connections) = &mut self.outlet.connections else { return };
+        connections.poll(now);
+        if connections.next_timeout().is_some_and(|at| at <= now) {
+            connections.handle_timeout(now, |peer| core.knows(peer));
+        }
+        // Before anything is received: a peer may be back already.
+        self.take_note_of_ended(now);
+        while let Some(incoming) = self.outlet.connections.as_mut().and_then(|tcp| tcp.receive(&mut self.stream)) {
+            let mut frames = self.stream.frames();
+            let rest = loop {
+                match frames.next_frame() {
+                    Ok(Some(datagram)) => self.core.handle_frame(now, incoming.peer, datagram, &mut self.outlet),
+                    Ok(None) => break Ok(frames.rest()),
+                    Err(error) => break Err(error),
+                }
+            };
+            let known = self.core.knows(incoming.peer);
+            if let Some(connections) = &mut self.outlet.connections {
+                connections.received(incoming, rest, known);
+            }
+        }
+    }
+
+    /// Tells the core of connections that ended, be it by what was read or by what could not be written.
+    fn take_note_of_ended(&mut self, now: Timestamp) {
+        while let Some(peer) = self.outlet.connections.as_mut().and_then(Connections::poll_ended) {
+            self.core.handle_disconnected(now, peer, &mut self.outlet);
+        }
+    }
+
     fn take_reports(&mut self, reports: &Queue<Report>) {
         for report in reports.try_iter().take(REPORTS) {
-            self.core.handle_report(self.clock.now(), report, &mut self.outlet);
+            let now = self.now();
+            self.core.handle_report(now, report, &mut self.outlet);
         }
     }
 
     fn take_controls(&mut self, controls: &Queue<Control>) -> Turn {
         for control in controls.try_iter().take(CONTROLS) {
-            if let Turn::Stop = self.obey(self.clock.now(), control) {
+            let now = self.now();
+            if let Turn::Stop = self.obey(now, control) {
                 return Turn::Stop;
             }
         }
@@ -291,7 +391,12 @@ impl<'a, E: EventSink> Thread<'a, E> {
                 reply(core.restart_ice(&room, participant, local, &remote_ufrag));
             }
             Control::CloseRoom { room } => core.close_room(now, &room, wire),
-            Control::Stats { reply } => reply(ThreadStats { core: core.stats(), lost_in_kernel: wire.lost }),
+            Control::Stats { reply } => {
+                let tcp = wire.connections.as_ref().map(Connections::stats).unwrap_or_default();
+                reply(ThreadStats { core: core.stats(), lost_in_kernel: wire.lost, tcp });
+            }
+            Control::Rooms { reply } => reply(core.rooms()),
+            Control::Snapshot { room, reply } => reply(core.snapshot(now, &room)),
             Control::Stop => return Turn::Stop,
             #[cfg(test)]
             Control::Panic => panic!("as told"),
@@ -310,18 +415,33 @@ impl<'a, E: EventSink> Thread<'a, E> {
         }
     }
 
-    fn wait(&self) {
-        let mut until = self.core.next_timeout().since(self.clock.now());
+    fn wait(&mut self) {
+        let connections = self.outlet.connections.as_ref();
+        let timeout =
+            connections.and_then(Connections::next_timeout).into_iter().fold(self.core.next_timeout(), Ord::min);
+        let mut until = timeout.since(self.clock.now());
         if self.event_waits {
             until = until.min(RETRY_EVENTS);
         }
         let timeout = Timespec { tv_sec: until.as_secs() as i64, tv_nsec: i64::from(until.subsec_nanos()) };
-        let mut sources = [PollFd::new(self.outlet.socket, PollFlags::IN), PollFd::new(self.waker, PollFlags::IN)];
+        let (socket, waker) = (self.outlet.socket, self.waker);
+        // Without a listener the waker stands in its place, where it is not looked at.
+        let of_connections = connections.map_or_else(|| waker.as_fd(), AsFd::as_fd);
+        let mut sources = [
+            PollFd::new(socket, PollFlags::IN),
+            PollFd::new(waker, PollFlags::IN),
+            PollFd::from_borrowed_fd(of_connections, PollFlags::IN),
+        ];
+        let polled = if connections.is_some() { 3 } else { 2 };
         // Interrupted or not, the next turn looks at everything.
-        let _ = poll(&mut sources, Some(&timeout));
+        let _ = poll(&mut sources[..polled], Some(&timeout));
         if sources[1].revents().contains(PollFlags::IN) {
             self.waker.reset();
         }
+        let happened = !sources[2].revents().is_empty();
+        let now = self.clock.now();
+        let is_due = connections.and_then(Connections::next_timeout).is_some_and(|at| at <= now);
+        self.look_at_connections = if happened || is_due { now } else { now + LOOK_AT_CONNECTIONS };
     }
 }
 
@@ -343,7 +463,8 @@ mod tests {
         let bind = "127.0.0.1:0".parse().unwrap();
         let socket = Socket::open(SocketConfig { bind, receive_buffer: 1 << 16, send_buffer: 1 << 16 }).unwrap();
         let (sender, events) = sync_channel(1);
-        let shell = Shell { socket, clock, config: ShardConfig::default(), pin: Some(0), control_queue: 8 };
+        let tcp = Some((Listener::open(bind).unwrap(), TcpLimits::default()));
+        let shell = Shell { socket, tcp, clock, config: ShardConfig::default(), pin: Some(0), control_queue: 8 };
         let mut running = start(shell, 3, &workers, sender).unwrap();
         running.send(Control::Panic).unwrap();
         assert_eq!(events.recv_timeout(PATIENCE), Ok(Event::ShardFailed { shard: 3 }));

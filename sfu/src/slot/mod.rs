@@ -224,7 +224,7 @@ mod tests {
     use crate::{
         av1::{
             Descriptor, Structure,
-            writer::{self, Frame, Mode},
+            synthetic::{self, Frame, Mode},
         },
         layers::Goal,
     };
@@ -252,7 +252,7 @@ mod tests {
         number: u16,
         structure: &mut Option<Structure>,
     ) -> Verdict {
-        let bytes = writer::descriptor(&Frame { mode: Mode::L1T3, index, first: true, last: true, number });
+        let bytes = synthetic::descriptor(&Frame { mode: Mode::L1T3, index, first: true, last: true, number });
         let descriptor = Descriptor::read(&bytes, structure).unwrap();
         let structure = structure.as_ref().unwrap();
         let layers = PacketLayers {

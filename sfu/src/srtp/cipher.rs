@@ -195,9 +195,13 @@ impl GcmKey {
         self.salted(nonce)
     }
 
-    fn salted(&self, mut nonce: [u8; aead::NONCE_LEN]) -> aead::Nonce {
-        nonce.iter_mut().zip(self.salt).for_each(|(byte, salt)| *byte ^= salt);
-        aead::Nonce::assume_unique_for_key(nonce)
+    #[inline]
+    fn salted(&self, nonce: [u8; aead::NONCE_LEN]) -> aead::Nonce {
+        let mut salted = self.salt;
+        for (salt, byte) in salted.iter_mut().zip(nonce) {
+            *salt ^= byte;
+        }
+        aead::Nonce::assume_unique_for_key(salted)
     }
 
     fn seal(&self, nonce: aead::Nonce, clear: &[&[u8]], secret: &mut [u8], tag: &mut [u8]) -> Result<(), SrtpError> {

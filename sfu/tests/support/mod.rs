@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
-    net::UdpSocket,
+    net::{SocketAddr, UdpSocket},
     sync::{
         Arc,
         mpsc::{Receiver, sync_channel},
@@ -15,16 +15,16 @@ use std::{
 
 use halloo_sfu::{
     JoinRequest, Sfu, SfuConfig, SfuHandle,
-    client::{Client, Received, Server},
+    client::{Client, FramedStream, Received, Server},
     dtls::{Certificate, Endpoint},
     ice::Credentials,
     net::Clock,
     room::{
         Encoding, Grants, Limits, ParticipantConfig, ParticipantId, PublishedSection, ReceiveSlot, RoomConfig,
-        SlotKind, SourceKind,
+        SlotKind, SourceId, SourceKind,
     },
-    rtp::{AudioLevel, ExtensionIds, OutgoingHeader},
-    sdp::RemoteTransport,
+    rtp::{AudioLevel, ExtensionIds, OutgoingHeader, RtpHeader},
+    sdp::{Protocol, RemoteTransport},
     shard::Event,
 };
 use halloo_transport::{Mid, PayloadType, Ssrc};
@@ -50,9 +50,62 @@ pub(crate) struct Unit {
 }
 
 pub(crate) fn start() -> Unit {
+    start_at("127.0.0.1:0".parse().unwrap())
+}
+
+pub(crate) fn start_at(bind: SocketAddr) -> Unit {
     let (sender, events) = sync_channel(4_096);
-    let handle = Sfu::start(&SfuConfig { shards: 2, ..SfuConfig::default() }, sender).unwrap();
+    let handle = Sfu::start(&SfuConfig { shards: 2, bind, ..SfuConfig::default() }, sender).unwrap();
     Unit { handle, events }
+}
+
+/// What a client's datagrams travel on.
+pub(crate) enum Link {
+    Udp(UdpSocket),
+    Tcp(FramedStream),
+}
+
+impl Link {
+    fn open(protocol: Protocol, to: SocketAddr) -> Self {
+        if protocol == Protocol::TcpPassive {
+            return Self::Tcp(FramedStream::connect(to).unwrap());
+        }
+        let socket = UdpSocket::bind((to.ip(), 0)).unwrap();
+        socket.connect(to).unwrap();
+        Self::Udp(socket)
+    }
+
+    fn peer(&self) -> (Protocol, SocketAddr) {
+        match self {
+            Self::Udp(socket) => (Protocol::Udp, socket.peer_addr().unwrap()),
+            Self::Tcp(stream) => (Protocol::TcpPassive, stream.get_ref().peer_addr().unwrap()),
+        }
+    }
+
+    fn send(&mut self, datagram: &[u8]) {
+        match self {
+            Self::Udp(socket) => {
+                socket.send(datagram).unwrap();
+            }
+            Self::Tcp(stream) => stream.send(datagram).unwrap(),
+        }
+    }
+
+    /// Waits as long as said for something, which may be several datagrams.
+    fn receive(&mut self, wait: Duration, mut take: impl FnMut(&mut [u8])) {
+        match self {
+            Self::Udp(socket) => {
+                let mut buffer = [0; 2_048];
+                socket.set_read_timeout(Some(wait)).unwrap();
+                if let Ok(len) = socket.recv(&mut buffer) {
+                    take(&mut buffer[..len]);
+                }
+            }
+            Self::Tcp(stream) => {
+                let _ = stream.receive(wait, take);
+            }
+        }
+    }
 }
 
 /// A client on a socket.
@@ -64,7 +117,7 @@ pub(crate) struct Socketed {
     pub(crate) rtp: Vec<Vec<u8>>,
     /// RTCP packets that arrived, opened.
     pub(crate) rtcp: Vec<Vec<u8>>,
-    socket: UdpSocket,
+    link: Link,
     clock: Clock,
     microphone: u32,
     next_seq: u16,
@@ -101,8 +154,12 @@ pub(crate) fn participant(number: u32, slots: u32) -> ParticipantConfig {
 }
 
 impl Socketed {
-    /// Joins a room; the connection is not there yet.
+    /// Joins a room over UDP; the connection is not there yet.
     pub(crate) fn join(unit: &Unit, room: &str, number: u32) -> Self {
+        Self::join_over(Protocol::Udp, unit, room, number)
+    }
+
+    pub(crate) fn join_over(protocol: Protocol, unit: &Unit, room: &str, number: u32) -> Self {
         let clock = Clock::start();
         let endpoint = Endpoint::new(Certificate::generate().unwrap(), clock.origin()).unwrap();
         let local = unit.handle.local_transport(room).unwrap();
@@ -125,15 +182,15 @@ impl Socketed {
         let id = answer.recv_timeout(PATIENCE).unwrap().unwrap();
         let server =
             Server { credentials: Credentials::new(local.ufrag, local.pwd).unwrap(), fingerprint: local.fingerprint };
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(local.candidates[0].address).unwrap();
+        let candidate = local.candidates.iter().find(|candidate| candidate.protocol == protocol).unwrap();
+        let link = Link::open(protocol, candidate.address);
         Self {
             client: Client::new(clock.now(), &endpoint, &ufrag, server).unwrap(),
             id,
             slots,
             rtp: Vec::new(),
             rtcp: Vec::new(),
-            socket,
+            link,
             clock,
             microphone: 0x1000 + number,
             next_seq: 1,
@@ -142,16 +199,24 @@ impl Socketed {
 
     /// Joins a room and waits for the connection.
     pub(crate) fn connect(unit: &Unit, room: &str, number: u32) -> Self {
-        let mut joined = Self::join(unit, room, number);
+        Self::connect_over(Protocol::Udp, unit, room, number)
+    }
+
+    pub(crate) fn connect_over(protocol: Protocol, unit: &Unit, room: &str, number: u32) -> Self {
+        let mut joined = Self::join_over(protocol, unit, room, number);
         joined.run_until(|own| own.client.is_connected());
         joined
     }
 
     /// Moves to another local port, as a NAT does, and checks from there.
     pub(crate) fn rebind(&mut self) {
-        let server = self.socket.peer_addr().unwrap();
-        self.socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        self.socket.connect(server).unwrap();
+        let (protocol, server) = self.link.peer();
+        self.rebind_over(protocol, server);
+    }
+
+    /// The same, by another protocol.
+    pub(crate) fn rebind_over(&mut self, protocol: Protocol, server: SocketAddr) {
+        self.link = Link::open(protocol, server);
         self.client.check_now(self.clock.now());
     }
 
@@ -165,19 +230,19 @@ impl Socketed {
         self.flush();
     }
 
-    /// Sends what is due and receives one datagram, waiting for it at most as long as said.
+    /// Sends what is due and receives, waiting for something at most as long as said.
     pub(crate) fn turn(&mut self, wait: Duration) {
         self.client.handle_timeout(self.clock.now());
         self.flush();
-        let mut buffer = [0; 2_048];
         let until = self.client.next_timeout().since(self.clock.now()).min(wait);
-        self.socket.set_read_timeout(Some(until.max(Duration::from_millis(1)))).unwrap();
-        let Ok(len) = self.socket.recv(&mut buffer) else { return };
-        match self.client.handle_datagram(self.clock.now(), &mut buffer[..len]) {
-            Received::Rtp(packet) => self.rtp.push(packet.to_vec()),
-            Received::Rtcp(packet) => self.rtcp.push(packet.to_vec()),
-            Received::Other => {}
-        }
+        let Self { link, client, clock, rtp, rtcp, .. } = self;
+        link.receive(until.max(Duration::from_millis(1)), |datagram| {
+            match client.handle_datagram(clock.now(), datagram) {
+                Received::Rtp(packet) => rtp.push(packet.to_vec()),
+                Received::Rtcp(packet) => rtcp.push(packet.to_vec()),
+                Received::Other => {}
+            }
+        });
         self.flush();
     }
 
@@ -189,7 +254,7 @@ impl Socketed {
 
     fn flush(&mut self) {
         while let Some(datagram) = self.client.poll_transmit() {
-            self.socket.send(&datagram).unwrap();
+            self.link.send(&datagram);
         }
     }
 
@@ -210,6 +275,35 @@ impl Socketed {
         let mut buffer = [0; 1_500];
         let len = header.write_packet(payload, &mut buffer).unwrap().len;
         let len = self.client.protect_rtp(&mut buffer, len).unwrap();
-        self.socket.send(&buffer[..len]).unwrap();
+        self.link.send(&buffer[..len]);
+    }
+}
+
+/// Whether `who` got a packet with this payload.
+pub(crate) fn heard(who: &Socketed, word: &[u8]) -> bool {
+    who.rtp.iter().any(|packet| RtpHeader::parse(packet).unwrap().payload() == Some(word))
+}
+
+/// Lets `from` speak until `to` has heard all of `words`; what is heard is checked. Words are repeated, since a room forwards
+/// a speaker from the packet on with which it knows it.
+pub(crate) fn hears(from: &mut Socketed, to: &mut Socketed, words: &[&[u8]]) {
+    to.rtp.clear();
+    for attempt in 0..500 {
+        from.speak(words[attempt % words.len()]);
+        from.turn(Duration::from_millis(1));
+        to.turn(Duration::from_millis(20));
+        if words.iter().all(|word| heard(to, word)) {
+            break;
+        }
+    }
+    let source = SourceId::new(from.id, SourceKind::Microphone).csrc();
+    for packet in &to.rtp {
+        let header = RtpHeader::parse(packet).unwrap();
+        let slot = to.slots.iter().find(|slot| slot.ssrc.0 == header.ssrc()).unwrap();
+        assert_eq!(header.payload_type(), slot.payload_type.0);
+        assert_eq!(header.csrcs().collect::<Vec<_>>(), [source]);
+    }
+    for word in words {
+        assert!(heard(to, word), "{:?} was not heard", String::from_utf8_lossy(word));
     }
 }

@@ -10,7 +10,7 @@ use std::{
     thread::available_parallelism,
 };
 
-/// The first shard's UDP port where others are to reach it: firewalls want a fixed one.
+/// The first shard's port where others are to reach it: firewalls want a fixed one.
 const DEFAULT_PORT: u16 = 10_000;
 /// More shards than this are of no use to one machine's network card.
 const MAX_SHARDS: usize = 64;
@@ -23,6 +23,7 @@ pub(in crate::serve) struct MediaSettings {
     pub(in crate::serve) announce: Vec<IpAddr>,
     pub(in crate::serve) shards: Option<usize>,
     pub(in crate::serve) pin: bool,
+    pub(in crate::serve) no_tcp: bool,
 }
 
 /// What is decided before anything is opened.
@@ -32,6 +33,7 @@ pub(in crate::serve) struct MediaPlan {
     announce: Vec<IpAddr>,
     shards: usize,
     pin: bool,
+    no_tcp: bool,
 }
 
 impl MediaPlan {
@@ -56,7 +58,13 @@ impl MediaPlan {
                 "--media-address {address}: clients cannot send there; give the address that they reach this server at"
             );
         }
-        Ok(Self { bind: SocketAddr::new(bind, port), announce: said.announce, shards, pin: said.pin })
+        let MediaSettings { announce, pin, no_tcp, .. } = said;
+        Ok(Self { bind: SocketAddr::new(bind, port), announce, shards, pin, no_tcp })
+    }
+
+    /// Whether clients may come over TCP.
+    pub(in crate::serve) const fn has_tcp(&self) -> bool {
+        !self.no_tcp
     }
 
     /// The forwarding unit's configuration.
@@ -73,7 +81,12 @@ impl MediaPlan {
                 announce.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
             }
         }
-        Ok(SfuConfig { shards: self.shards, bind: self.bind, announce, pin: self.pin, ..SfuConfig::default() })
+        let mut config =
+            SfuConfig { shards: self.shards, bind: self.bind, announce, pin: self.pin, ..SfuConfig::default() };
+        if self.no_tcp {
+            config.tcp = None;
+        }
+        Ok(config)
     }
 }
 
@@ -118,6 +131,11 @@ mod tests {
         let said = MediaSettings { port: Some(5), shards: Some(3), announce: announce.clone(), ..Default::default() };
         let config = plan(said, "0.0.0.0", false).unwrap().config().unwrap();
         assert_eq!((config.bind.port(), config.shards, config.announce), (5, 3, announce));
+        let with_tcp = |no_tcp| {
+            let said = MediaSettings { no_tcp, ..Default::default() };
+            plan(said, "127.0.0.1", false).unwrap().config().unwrap().tcp.is_some()
+        };
+        assert!(with_tcp(false) && !with_tcp(true));
     }
 
     #[test]

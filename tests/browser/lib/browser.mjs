@@ -5,6 +5,8 @@ import path from 'node:path';
 import { chromium } from 'playwright-core';
 import { atEnd } from './cleanup.mjs';
 
+/** A folder whose page is tried in the place of the binary's: `WEB=../../web/dist` saves building that anew. */
+const { WEB } = process.env;
 const CHROMIUM = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
 
 /** Why the tests that need the browser cannot run, or `false`. */
@@ -40,6 +42,8 @@ export async function launch(
   if (permission) args.push('--use-fake-ui-for-media-stream');
   if (audio) args.push(`--use-file-for-fake-audio-capture=${audio}`);
   if (video) args.push(`--use-file-for-fake-video-capture=${video}`);
+  // What the test puts in comes from no address, and may not speak to one of this machine.
+  if (WEB) args.push('--disable-features=LocalNetworkAccessChecks');
   const context = await chromium.launchPersistentContext(path.join(folder, `profile-${name}`), {
     executablePath: CHROMIUM,
     headless: true,
@@ -53,6 +57,12 @@ export async function launch(
     await Promise.all(context.pages().map((each) => each.close({ runBeforeUnload: false })));
     await context.close();
   });
+  if (WEB) {
+    await context.route(/^[^?]*\/(assets\/[^?]*)?(\?.*)?$/, (route) => {
+      const { pathname } = new URL(route.request().url());
+      return route.fulfill({ path: path.join(WEB, pathname === '/' ? 'index.html' : pathname) });
+    });
+  }
   // Two clips at once are double talk throughout, which an echo canceller rightly takes for echo: leave the clips alone.
   await context.addInitScript(() => {
     const devices = navigator.mediaDevices;

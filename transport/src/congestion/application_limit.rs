@@ -23,14 +23,18 @@ impl ApplicationLimit {
     }
 
     /// Takes a packet that leaves.
+    #[inline]
     pub fn on_sent(&mut self, now: Timestamp, size: usize, target: Bitrate) {
         self.started.get_or_insert(now);
+        self.bytes += size;
         match self.sent.back_mut() {
             // What leaves in one batch is one entry.
-            Some((at, bytes)) if *at == now => *bytes += size,
+            Some((at, bytes)) if *at == now => {
+                *bytes += size;
+                return;
+            }
             _ => self.sent.push_back((now, size)),
         }
-        self.bytes += size;
         // What is above the target's share proves enough: nothing older is needed.
         let enough = target.bytes_in(WINDOW) as usize * 2;
         while self.sent.front().is_some_and(|(at, _)| now.since(*at) > WINDOW)

@@ -23,6 +23,8 @@ pub struct MediaUnit {
     pub key_frame: bool,
     /// Level in -dBov, 0 (loudest) to 127 (silence), and voice activity (RFC 6464).
     pub audio_level: Option<AudioLevel>,
+    /// AV1's dependency descriptors, one for each payload; empty where the encoder makes no layers.
+    pub dependency_descriptors: Vec<Bytes>,
 }
 
 /// Sound level as RTP carries it (RFC 6464).

@@ -87,13 +87,14 @@ impl Outgoing {
             self.key_frame_at = Some(first);
         }
         let (marker, timestamp, audio_level) = (unit.marker, unit.rtp_time.wire(), unit.audio_level);
+        let mut descriptors = unit.dependency_descriptors.into_iter();
         unit.payloads.into_iter().zip(0..).map(move |(payload, i)| SentMedia {
             seq: SeqNo(first.0 + i),
             timestamp,
             marker: marker && i + 1 == count,
             payload,
             audio_level,
-            dependency_descriptor: None,
+            dependency_descriptor: descriptors.next(),
         })
     }
 

@@ -92,6 +92,7 @@ impl SentLog {
     }
 
     /// Takes a packet that leaves now, under [`SentLog::next_seq`].
+    #[inline]
     pub fn on_sent(&mut self, packet: SentPacket) {
         self.packets.push_back((packet, Fate::Unknown));
         self.next = self.next.next();

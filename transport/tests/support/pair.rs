@@ -191,6 +191,7 @@ impl Endpoint {
             marker: clock_rate == 90_000,
             key_frame,
             audio_level: (clock_rate == 48_000).then_some(AudioLevel { level: 40, voice: true }),
+            dependency_descriptors: Vec::new(),
         }
     }
 

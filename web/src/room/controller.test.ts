@@ -105,6 +105,15 @@ it('joins with nothing on, then says and sends what there is', async () => {
   expect(world.connection.remote).toHaveLength(1);
 });
 
+it('says of a camera that it is off where the browser cannot send its pictures', async () => {
+  installBrowser({ av1: false });
+  const world = new World();
+  world.audio.value = new FakeTrack('audio') as unknown as MediaStreamTrack;
+  world.video.value = new FakeTrack('video') as unknown as MediaStreamTrack;
+  await world.enter();
+  expect(world.asked.at(-1)).toEqual({ type: 'room_media', room: 'r', media: { ...OFF, microphone: 'on' } });
+});
+
 it('rejoins on a fresh connection with what is on, and says its wishes again', async () => {
   const world = new World();
   await world.enter();
@@ -159,6 +168,13 @@ it('a refusal is shown, and a refused act of moderation told', async () => {
   world.room.moderate({ type: 'remove', participant: 9 });
   await settle();
   expect(world.refusals).toEqual([refusal]);
+  world.room.moderate({ type: 'lock', locked: true });
+  await settle();
+  expect(world.room.state.value).toMatchObject({ membership: { state: { locked: false } } });
+  world.answer = () => ({ type: 'ok' });
+  world.room.moderate({ type: 'lock', locked: true });
+  await settle();
+  expect(world.room.state.value).toMatchObject({ membership: { state: { locked: true } } });
 });
 
 it('a wish that came too soon is said again later', async () => {

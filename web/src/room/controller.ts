@@ -50,10 +50,12 @@ export class RoomController {
   readonly visible = signal(Number.POSITIVE_INFINITY);
   readonly media = computed<RoomMedia>(() => {
     const { audio, video, muted } = this.local;
+    // Nobody shall wait for pictures that this browser cannot send.
+    const sends = this.remote.value?.abilities.send !== null;
     return {
       microphone: audio.value === null ? 'off' : muted.value ? 'muted' : 'on',
-      camera: video.value === null ? 'off' : 'on',
-      screen: this.screen.track.value === null ? 'off' : 'on',
+      camera: sends && video.value !== null ? 'on' : 'off',
+      screen: sends && this.screen.track.value !== null ? 'on' : 'off',
     };
   });
   #peer: { attempt: number; peer: RoomPeer } | null = null;
@@ -224,6 +226,7 @@ export class RoomController {
       (result) => {
         if (result.type === 'room_joined')
           this.#input({ type: 'joined', attempt, sdp: result.sdp, snapshot: result.snapshot });
+        if (request.type === 'moderate') this.#input({ type: 'moderated', attempt, action: request.action });
       },
       (error: unknown) => this.#failed(request, attempt, error),
     );

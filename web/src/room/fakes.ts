@@ -12,7 +12,7 @@ export class FakeTrack {
     this.height = height;
   }
   getSettings() {
-    return this.kind === 'video' ? { height: this.height } : {};
+    return this.kind === 'video' ? { width: (this.height * 16) / 9, height: this.height } : {};
   }
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Participant, Event as ProtocolEvent, RoomMedia, RoomSnapshot } from '../protocol/types';
+import type { Moderation, Participant, Event as ProtocolEvent, RoomMedia, RoomSnapshot } from '../protocol/types';
 import { deadline, type Effect, type Input, type Inside, idle, type RoomMachine, step } from './machine';
 import { NOTHING_SENT } from './membership';
 
@@ -178,6 +178,25 @@ describe('inside', () => {
     expect(requests(stay.input({ type: 'media', media: TALKING }))).toEqual([
       { type: 'room_media', room: 'r', media: TALKING },
     ]);
+  });
+
+  it('takes its own acts of moderation as done once the server says so, which tells nobody of their own doing', () => {
+    const speaking: RoomMedia = { microphone: 'on', camera: 'on', screen: 'off' };
+    const stay = connected({ participants: [person(1, 'ann', { media: speaking }), person(3, 'me')] });
+    const ann = () => stay.inside.membership.participants.find((each) => each.participant === 1);
+    const done = (action: Moderation) => stay.input({ type: 'moderated', attempt: 1, action });
+    done({ type: 'mute', source: { participant: 1, kind: 'microphone' } });
+    expect(ann()?.media).toEqual({ ...speaking, microphone: 'muted' });
+    done({ type: 'mute', source: { participant: 1, kind: 'screen' } });
+    expect(ann()?.media.screen).toBe('off');
+    done({ type: 'set_role', participant: 1, role: 'moderator' });
+    expect(ann()?.role).toBe('moderator');
+    done({ type: 'lock', locked: true });
+    expect(stay.inside.membership.state.locked).toBe(true);
+    expect(done({ type: 'remove', participant: 1 })).toEqual([
+      { do: 'tell', happening: { what: 'left', name: 'ann', reason: 'removed' } },
+    ]);
+    expect(ann()).toBeUndefined();
   });
 
   it('passes on which layers somebody receives', () => {

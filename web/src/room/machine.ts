@@ -10,6 +10,7 @@ import type {
   ErrorCode,
   LayersWanted,
   LeaveReason,
+  Moderation,
   Event as ProtocolEvent,
   Request,
   RoomId,
@@ -18,7 +19,16 @@ import type {
   SourceKind,
   SourceOf,
 } from '../protocol/types';
-import { change, fromSnapshot, type Happening, type Membership, me, NOTHING_SENT, publishable } from './membership';
+import {
+  change,
+  fromSnapshot,
+  type Happening,
+  type Membership,
+  me,
+  moderated,
+  NOTHING_SENT,
+  publishable,
+} from './membership';
 
 /** How things stand with the connection to the forwarding unit. */
 export type Connection =
@@ -81,6 +91,8 @@ export type Input =
   | { type: 'link'; attempt: number; link: Link }
   /** A connection found out by itself what its slots show. */
   | { type: 'slots_read'; attempt: number; slots: ReadonlyMap<string, SourceOf> }
+  /** The server did what this side asked for. */
+  | { type: 'moderated'; attempt: number; action: Moderation }
   | { type: 'network_changed' }
   | { type: 'event'; event: ProtocolEvent }
   | { type: 'welcome'; rooms: RoomSnapshot[]; resumed: boolean }
@@ -241,6 +253,11 @@ function ofConnection(state: Entering | Inside, input: OfConnection, now: number
     case 'slots_read':
       if (state.kind !== 'inside') return just(state);
       return just({ ...state, membership: { ...state.membership, slots: input.slots } });
+    case 'moderated': {
+      if (state.kind !== 'inside') return just(state);
+      const { membership, happenings } = moderated(state.membership, input.action);
+      return { state: { ...state, membership }, effects: happenings.map((happening) => ({ do: 'tell', happening })) };
+    }
   }
 }
 

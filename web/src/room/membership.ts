@@ -5,6 +5,7 @@
 
 import type {
   LeaveReason,
+  Moderation,
   Participant,
   ParticipantId,
   Event as ProtocolEvent,
@@ -86,6 +87,28 @@ export function change(membership: Membership, event: ProtocolEvent): Changed {
     case 'publishing_policed':
       return { membership, happenings: [{ what: 'policed', kind: event.kind }] };
     default:
+      return same(membership);
+  }
+}
+
+/** What one's own act of moderation changes: the server tells everybody but who asked. */
+export function moderated(membership: Membership, action: Moderation): Changed {
+  switch (action.type) {
+    case 'mute': {
+      const { participant, kind } = action.source;
+      const whom = find(membership, participant);
+      if (whom === undefined || whom.media[kind] !== 'on') return same(membership);
+      return changed(membership, { ...whom, media: { ...whom.media, [kind]: 'muted' } });
+    }
+    case 'remove':
+      return left(membership, action.participant, 'removed');
+    case 'lock':
+      return same({ ...membership, state: { ...membership.state, locked: action.locked } });
+    case 'set_role': {
+      const whom = find(membership, action.participant);
+      return whom === undefined ? same(membership) : changed(membership, { ...whom, role: action.role });
+    }
+    case 'close':
       return same(membership);
   }
 }

@@ -225,10 +225,11 @@ export class RoomPeer {
   }
 
   #bounds(track: MediaStreamTrack): Bounds {
-    const height = track.getSettings().height ?? null;
+    const { width, height } = track.getSettings();
+    const picture = width === undefined || height === undefined ? null : { width, height };
     const maxHeight = this.#limits?.max_height ?? Number.POSITIVE_INFINITY;
     const maxBitrate = (this.#limits?.max_publish_kbps ?? 100_000) * 1_000;
-    return { height, maxHeight, maxBitrate };
+    return { picture, maxHeight, maxBitrate };
   }
 
   #connectionChanged(): void {

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { adapt, type Bounds, EVERYTHING, initialEncodings } from './sending';
 
-const BOUNDS: Bounds = { height: 720, maxHeight: 1_080, maxBitrate: 4_000_000 };
+const BOUNDS: Bounds = { picture: { width: 1_280, height: 720 }, maxHeight: 1_080, maxBitrate: 4_000_000 };
 
 it('layers that nobody receives are left out, and those below keep their size', () => {
   const full = initialEncodings('camera', 'layers');
@@ -34,8 +34,27 @@ it('encodings that nobody receives are switched off, the largest first', () => {
   expect(some.every(({ scalabilityMode }) => scalabilityMode === 'L1T1')).toBe(true);
 });
 
+it('of a small picture as many encodings are sent as a browser sends, and the last is the whole of it', () => {
+  const sent = (width: number, height: number, encodings = 3) =>
+    adapt(
+      initialEncodings('camera', 'encodings'),
+      'camera',
+      'encodings',
+      { encodings, spatial: 1 },
+      { ...BOUNDS, picture: { width, height } },
+    )
+      .filter(({ active }) => active)
+      .map(({ rid, scaleResolutionDownBy, maxBitrate }) => [rid, scaleResolutionDownBy, maxBitrate]);
+  expect(sent(640, 360)).toEqual([
+    ['q', 2, 500_000],
+    ['h', 1, 1_800_000],
+  ]);
+  expect(sent(640, 360, 1)).toEqual([['q', 2, 500_000]]);
+  expect(sent(320, 180)).toEqual([['q', 1, 1_800_000]]);
+});
+
 it('what the room takes bounds height and rate', () => {
-  const bounds = { height: 720, maxHeight: 360, maxBitrate: 400_000 };
+  const bounds = { ...BOUNDS, maxHeight: 360, maxBitrate: 400_000 };
   expect(adapt(initialEncodings('camera', 'layers'), 'camera', 'layers', EVERYTHING, bounds)).toMatchObject([
     { scaleResolutionDownBy: 2, maxBitrate: 400_000 },
   ]);

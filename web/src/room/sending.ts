@@ -22,6 +22,14 @@ export interface Encoding extends RTCRtpEncodingParameters {
   scalabilityMode?: string;
 }
 
+/**
+ * Pixels from which a browser sends that many encodings of a picture (libwebrtc's `simulcast.cc`): it leaves out the last
+ * ones, whatever their size, so of a small picture the last one that counts has to be the whole of it.
+ */
+const ENCODINGS_BY_PIXELS = [
+  { pixels: 960 * 540, encodings: 3 },
+  { pixels: 480 * 270, encodings: 2 },
+] as const;
 const CAMERA_LAYERS = 3;
 const CAMERA_BITRATE = 2_500_000;
 const SCREEN_BITRATE = 2_500_000;
@@ -43,8 +51,8 @@ export function initialEncodings(kind: SourceKind, form: Form): Encoding[] {
 
 /** Limits for what is sent, beside what somebody receives. */
 export interface Bounds {
-  /** Height of the track's picture, in pixels; `null` where the browser does not say. */
-  height: number | null;
+  /** The track's picture, in pixels; `null` where the browser does not say. */
+  picture: { width: number; height: number } | null;
   /** The tallest picture that the room takes. */
   maxHeight: number;
   /** What the room takes of one participant, in bits a second. */
@@ -60,12 +68,13 @@ export function adapt(
   bounds: Bounds,
 ): Encoding[] {
   const initial = initialEncodings(kind, form);
-  const shrink = bounds.height === null ? 1 : Math.max(1, bounds.height / bounds.maxHeight);
+  const shrink = bounds.picture === null ? 1 : Math.max(1, bounds.picture.height / bounds.maxHeight);
+  const possible = Math.min(initial.length, possibleEncodings(bounds));
   return encodings.map((encoding, index) => {
-    const base = initial[index] ?? {};
+    const base = initial[index + initial.length - possible] ?? {};
     const next: Encoding = {
       ...encoding,
-      active: index < wanted.encodings,
+      active: index < Math.min(wanted.encodings, possible),
       scaleResolutionDownBy: shrink * (base.scaleResolutionDownBy ?? 1),
       maxBitrate: Math.min(base.maxBitrate ?? bounds.maxBitrate, bounds.maxBitrate),
     };
@@ -77,6 +86,12 @@ export function adapt(
     }
     return next;
   });
+}
+
+function possibleEncodings({ picture }: Bounds): number {
+  if (picture === null) return CAMERA_ENCODINGS.length;
+  const pixels = picture.width * picture.height;
+  return ENCODINGS_BY_PIXELS.find((each) => pixels >= each.pixels)?.encodings ?? 1;
 }
 
 /** Whether two lists of encodings ask for the same. */

@@ -1,16 +1,26 @@
 import type { RefObject } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 
+/** Which share of a picture may be cropped at its sides, or at its upper and lower ends, 0 to 1. */
+export interface MayCrop {
+  sides: number;
+  ends: number;
+}
+
 /** Cropping up to this share of a picture to fill the screen is better than bars around it. */
-const MAY_CROP = 0.2;
+const MAY_CROP: MayCrop = { sides: 0.2, ends: 0.2 };
 
 /** Fills the element where little is lost by it, else shows the whole picture. */
-function fitPicture(video: HTMLVideoElement, mayCrop: number): void {
+function fitPicture(video: HTMLVideoElement, mayCrop: MayCrop): void {
   const { videoWidth, videoHeight, clientWidth, clientHeight } = video;
   if (videoWidth === 0 || clientHeight === 0) return;
   const ratio = videoWidth / videoHeight / (clientWidth / clientHeight);
   const lost = 1 - Math.min(ratio, 1 / ratio);
-  video.style.setProperty('--fit', lost <= mayCrop ? 'cover' : 'contain');
+  const limit = ratio > 1 ? mayCrop.sides : mayCrop.ends;
+  const cover = lost <= limit;
+  video.style.setProperty('--fit', cover ? 'cover' : 'contain');
+  // Faces are above the middle.
+  video.style.setProperty('--at', cover ? '50% 30%' : '50% 50%');
 }
 
 /**
@@ -47,8 +57,7 @@ export function Picture(props: {
   stream: MediaStream;
   label: string;
   class: string;
-  /** The share that may be cropped, 0 to 1. */
-  mayCrop?: number;
+  mayCrop?: MayCrop;
   videoRef?: RefObject<HTMLVideoElement | null>;
 }) {
   const { stream, mayCrop = MAY_CROP } = props;

@@ -12,7 +12,7 @@ use crate::{
     dtls::Fingerprint,
     ice::Credentials,
 };
-use world::{POISON, Participant, START, World, local};
+use world::{POISON, Participant, SNAPSHOT_PANICS, START, World, local};
 
 #[test]
 fn a_packet_reaches_everybody_else_in_the_room_under_their_own_ssrc() {
@@ -122,6 +122,102 @@ fn rooms_are_called_when_they_asked_to_be() {
     assert_eq!(world.participants[b].rtcp, before + 1);
 }
 
+/// Joins somebody over TCP and connects.
+fn connect_over_tcp(world: &mut World, room: &str) -> usize {
+    let at = world.join(room);
+    world.tcp.insert(world.participants[at].address);
+    (0..20).for_each(|_| world.step());
+    assert!(world.participants[at].client.is_connected());
+    at
+}
+
+#[test]
+fn udp_and_tcp_meet_in_a_room() {
+    let mut world = World::new();
+    let (a, b, c) = (world.connect("r"), connect_over_tcp(&mut world, "r"), connect_over_tcp(&mut world, "r"));
+    // The mirror passes sequence numbers on, and both speak in the same slot.
+    world.participants[b].next_seq = 100;
+    for (from, others) in [(a, [b, c]), (b, [a, c])] {
+        world.send(from, b"hello");
+        for to in others {
+            assert_eq!(world.payloads(to), [b"hello"]);
+        }
+    }
+    assert!(world.core.knows(world.participants[b].address) && !world.core.knows(world.participants[a].address));
+}
+
+#[test]
+fn a_connection_that_ends_leaves_a_session_that_another_one_can_take_up() {
+    let mut world = World::new();
+    let (a, b) = (world.connect("r"), connect_over_tcp(&mut world, "r"));
+    let ended = world.participants[b].address;
+    world.core.handle_disconnected(world.now, ended, &mut world.wire);
+    assert!(!world.core.knows(ended));
+    let before = world.core.stats().not_sent;
+    world.send(a, b"lost");
+    assert!(world.payloads(b).is_empty() && world.core.stats().not_sent > before);
+    // What comes from there is nobody's now.
+    let mut packet = world.packet(b, b"stranger");
+    world.deliver(ended, &mut packet);
+    world.settle();
+    assert!(world.payloads(a).is_empty());
+
+    let moved = SocketAddr::from(([198, 51, 100, 9], 61_000));
+    world.tcp.insert(moved);
+    world.participants[b].address = moved;
+    world.participants[b].client.check_now(world.now);
+    world.step();
+    world.send(a, b"found");
+    world.send(b, b"there again");
+    assert_eq!((world.payloads(b), world.payloads(a)), (vec![b"found".to_vec()], vec![b"there again".to_vec()]));
+    assert!(!world.events().iter().any(|event| matches!(event, Event::Left { .. })));
+}
+
+#[test]
+fn a_session_whose_connection_ended_lasts_until_consent_runs_out() {
+    let mut world = World::new();
+    let (a, b) = (world.connect("r"), connect_over_tcp(&mut world, "r"));
+    let gone = world.participants.remove(b);
+    world.core.handle_disconnected(world.now, gone.address, &mut world.wire);
+    let left = |world: &mut World| {
+        let left = |event: &Event| matches!(event, Event::Left { reason: LeaveReason::ConsentExpired, .. });
+        world.events().iter().any(left)
+    };
+    let start = world.now;
+    while world.now < start + Duration::from_secs(25) {
+        world.step();
+    }
+    assert!(!left(&mut world));
+    while world.now < start + Duration::from_secs(32) {
+        world.step();
+    }
+    assert!(left(&mut world));
+    assert!(world.participants[a].client.is_connected());
+}
+
+#[test]
+fn a_connection_that_ends_hands_over_to_a_path_that_is_there() {
+    let mut world = World::new();
+    let (a, b) = (world.connect("r"), connect_over_tcp(&mut world, "r"));
+    let connection = world.participants[b].address;
+    // The same client checks over UDP too, then nominates TCP again.
+    let udp = SocketAddr::from(([198, 51, 100, 9], 61_000));
+    for address in [udp, connection] {
+        world.participants[b].address = address;
+        world.participants[b].client.check_now(world.now);
+        world.step();
+    }
+    world.participants[b].address = udp;
+    world.send(a, b"by tcp");
+    assert!(world.payloads(b).is_empty());
+    world.core.handle_disconnected(world.now, connection, &mut world.wire);
+    // Which of our addresses that path ends at is told by its next check.
+    world.participants[b].client.check_now(world.now);
+    world.step();
+    world.send(a, b"by udp");
+    assert_eq!(world.payloads(b), [b"by udp"]);
+}
+
 #[test]
 fn a_client_that_changes_address_keeps_its_session() {
     let mut world = World::new();
@@ -176,6 +272,23 @@ fn a_room_that_panics_takes_down_itself_only() {
     assert_eq!(world.core.stats().rooms_failed, 1);
     let again = world.connect("broken");
     assert!(world.participants[again].client.is_connected());
+}
+
+#[test]
+fn a_room_can_be_looked_into_and_one_that_panics_then_takes_down_itself_only() {
+    let mut world = World::new();
+    for room in ["seen", "seen", "other"] {
+        world.connect(room);
+    }
+    let mut rooms = world.core.rooms();
+    rooms.sort_by(|a, b| a.room.cmp(&b.room));
+    let entry = |room: &str, participants| RoomEntry { room: room.into(), participants };
+    assert_eq!(rooms, [entry("other", 1), entry("seen", 2)]);
+    assert_eq!(world.core.snapshot(world.now, "seen").map(|snapshot| snapshot.history_bytes), Some(2));
+    assert_eq!(world.core.snapshot(world.now, "never"), None);
+    assert_eq!(world.core.snapshot(SNAPSHOT_PANICS, "seen"), None);
+    assert_eq!(world.core.rooms(), [entry("other", 1)]);
+    assert_eq!(world.core.stats().rooms_failed, 1);
 }
 
 #[test]

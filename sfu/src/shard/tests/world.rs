@@ -1,6 +1,7 @@
 //! A shard without threads: a room that mirrors, clients, handshakes and a wire that collects, all on one clock.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -11,14 +12,17 @@ use super::super::*;
 use crate::{
     client::{Client, InlineHandshakes, Received, Server},
     dtls::{Certificate, Endpoint, Fingerprint},
-    ice::{Credentials, TransportAddress},
+    ice::{Credentials, Protocol, TransportAddress},
     room::{
-        self, Command, Egress, Grants, Limits, ParticipantConfig, ParticipantId, ReceiveSlot, RoomConfig, SlotKind,
+        self, Command, Egress, Grants, Limits, ParticipantConfig, ParticipantId, ReceiveSlot, RoomConfig, RoomSnapshot,
+        SlotKind,
     },
     rtp::{ExtensionIds, OutgoingHeader, RtpHeader},
 };
 
 pub(super) const START: Timestamp = Timestamp::from_millis(10_000);
+/// At this time a snapshot of [`Mirror`] panics.
+pub(super) const SNAPSHOT_PANICS: Timestamp = Timestamp::from_millis(99_999_999);
 const TICK: Duration = Duration::from_millis(10);
 /// A payload that makes [`Mirror`] panic.
 pub(super) const POISON: &[u8] = b"poison";
@@ -69,6 +73,10 @@ impl Forwarding for Mirror {
 
     fn forward(&mut self, _: Timestamp, _: &mut impl Egress) {}
 
+    fn lingers_until(&self) -> Option<Timestamp> {
+        None
+    }
+
     fn handle_rtcp(&mut self, _: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress) {
         self.members.iter().filter(|(to, _)| *to != from).for_each(|(to, _)| egress.rtcp(*to, packet));
     }
@@ -97,6 +105,15 @@ impl Forwarding for Mirror {
 
     fn poll_event(&mut self) -> Option<room::Event> {
         self.events.pop()
+    }
+
+    fn constrained(&self) -> usize {
+        0
+    }
+
+    fn snapshot(&self, now: Timestamp) -> RoomSnapshot {
+        assert_ne!(now, SNAPSHOT_PANICS);
+        RoomSnapshot { history_bytes: self.members.len(), ..RoomSnapshot::default() }
     }
 }
 
@@ -133,6 +150,8 @@ pub(super) struct World {
     pub(super) server: Endpoint,
     pub(super) client: Endpoint,
     pub(super) participants: Vec<Participant>,
+    /// Addresses whose datagrams travel over TCP.
+    pub(super) tcp: BTreeSet<SocketAddr>,
     /// Sends that carried something to participants in the last step: segments of each.
     pub(super) sends: Vec<usize>,
     made: u32,
@@ -149,8 +168,8 @@ impl World {
         let (server, client) = (endpoint(), endpoint());
         let handshakes = InlineHandshakes::new(server.clone());
         let core = Core::new(START, config, handshakes.clone());
-        let (wire, participants, sends) = (Sent::default(), Vec::new(), Vec::new());
-        Self { core, wire, now: START, handshakes, server, client, participants, sends, made: 0 }
+        let (wire, participants, tcp, sends) = (Sent::default(), Vec::new(), BTreeSet::new(), Vec::new());
+        Self { core, wire, now: START, handshakes, server, client, participants, tcp, sends, made: 0 }
     }
 
     pub(super) fn credentials(&mut self) -> Credentials {
@@ -211,6 +230,9 @@ impl World {
     }
 
     pub(super) fn deliver(&mut self, from: SocketAddr, datagram: &mut [u8]) {
+        if self.tcp.contains(&from) {
+            return self.core.handle_frame(self.now, from, datagram, &mut self.wire);
+        }
         let len = datagram.len();
         self.core.handle_datagrams(self.now, from, Some(local()), datagram, len, &mut self.wire);
     }
@@ -227,7 +249,9 @@ impl World {
                 return;
             }
             for (path, segment, mut bytes) in std::mem::take(&mut self.wire.0) {
-                assert_eq!(path.local, Some(local()));
+                if path.remote.protocol == Protocol::Udp {
+                    assert_eq!(path.local, Some(local()));
+                }
                 self.sends.push(bytes.len().div_ceil(segment));
                 bytes.chunks_mut(segment).for_each(|datagram| self.arrive(path.remote, datagram));
             }
@@ -235,7 +259,10 @@ impl World {
     }
 
     fn arrive(&mut self, to: TransportAddress, datagram: &mut [u8]) {
-        let Some(at) = self.participants.iter().position(|p| TransportAddress::udp(p.address) == to) else { return };
+        if (to.protocol == Protocol::Tcp) != self.tcp.contains(&to.address) {
+            return;
+        }
+        let Some(at) = self.participants.iter().position(|p| p.address == to.address) else { return };
         let participant = &mut self.participants[at];
         match participant.client.handle_datagram(self.now, datagram) {
             Received::Rtp(packet) => participant.rtp.push(packet.to_vec()),

@@ -77,6 +77,7 @@ export function Room({ app, room }: { app: App; room: Inside }) {
     setPage(0);
     setPinned(pinned !== null && isSame(pinned, source) ? null : source);
   };
+  const cannotSend = remote !== null && remote.abilities.send === null ? 'This browser cannot send AV1 pictures' : null;
   const draw = (placed: Layout['tiles'][number]) => (
     <Tile
       key={`${placed.source.participant}:${placed.source.kind}`}
@@ -86,9 +87,9 @@ export function Room({ app, room }: { app: App; room: Inside }) {
       expected={expected.some((each) => isSame(each.source, placed.source))}
       pinned={pinned !== null && isSame(pinned, placed.source)}
       onPin={() => pin(placed.source)}
+      cannotSend={cannotSend}
     />
   );
-  const cannotSend = remote !== null && remote.abilities.send === null ? 'This browser cannot send AV1 pictures' : null;
   const count = membership.participants.length;
   return (
     <main
@@ -177,9 +178,16 @@ function mayShowMore({ view, tiles, page }: Layout, perPage: number): boolean {
 function InviteChip({ room }: { room: RoomId }) {
   const { copied, copy } = useCopy(invitation(room));
   return (
-    <button type="button" class="chip chip-invite" onClick={copy}>
+    <button type="button" class="chip chip-invite" aria-label={copied ? undefined : 'Copy invite link'} onClick={copy}>
       <Icon name={copied ? 'check' : 'link'} size={18} />
-      {copied ? 'Copied' : 'Copy invite link'}
+      {copied ? (
+        'Copied'
+      ) : (
+        <>
+          <span class="chip-words">Copy invite link</span>
+          <span class="chip-brief">Invite</span>
+        </>
+      )}
     </button>
   );
 }

@@ -9,8 +9,9 @@ import { Avatar, hue } from '../Avatar';
 import { Icon } from '../Icon';
 import { Picture } from '../Picture';
 
-/** A face may lose more of what is around it than a screen of its edges. */
-const FACE_MAY_CROP = 0.45;
+/** A face may lose more of what is around it than a screen of its edges, and more of its sides than of its hair and chin. */
+const FACE_MAY_CROP = { sides: 0.6, ends: 0.45 };
+const SCREEN_MAY_CROP = { sides: 0, ends: 0 };
 /** Where the browser does not say whose pictures they are, the first ones after this time are taken for the right ones. */
 const BELIEVED_AFTER_MS = 700;
 
@@ -22,10 +23,12 @@ interface TileProps {
   expected: boolean;
   pinned: boolean;
   onPin(): void;
+  /** Why one's own picture reaches nobody; `null` where it does. */
+  cannotSend: string | null;
 }
 
 /** A person, or somebody's screen. */
-export function Tile({ app, membership, placed, expected, pinned, onPin }: TileProps) {
+export function Tile({ app, membership, placed, expected, pinned, onPin, cannotSend }: TileProps) {
   const { source, at, size, main } = placed;
   const participant = find(membership, source.participant);
   if (participant === undefined) return null;
@@ -50,7 +53,7 @@ export function Tile({ app, membership, placed, expected, pinned, onPin }: TileP
       data-source={`${source.participant}:${source.kind}`}
     >
       {mine ? (
-        <OwnPicture app={app} name={participant.display_name} />
+        <OwnPicture app={app} name={participant.display_name} cannotSend={cannotSend} />
       ) : (
         <TheirPicture
           app={app}
@@ -82,10 +85,10 @@ export function Tile({ app, membership, placed, expected, pinned, onPin }: TileP
   );
 }
 
-function OwnPicture({ app, name }: { app: App; name: string }) {
-  const track = app.media.video.value;
+function OwnPicture({ app, name, cannotSend }: { app: App; name: string; cannotSend: string | null }) {
+  const track = cannotSend === null ? app.media.video.value : null;
   const stream = useMemo(() => (track === null ? null : new MediaStream([track])), [track]);
-  if (stream === null) return <NoPicture name={name} words={null} />;
+  if (stream === null) return <NoPicture name={name} words={cannotSend} />;
   return <Picture stream={stream} label="Your picture" class="tile-picture tile-own" mayCrop={FACE_MAY_CROP} />;
 }
 
@@ -113,7 +116,7 @@ function TheirPicture(props: { app: App; membership: Membership; source: SourceO
           stream={slot.stream}
           label={label}
           class={there ? 'tile-picture' : 'tile-picture tile-hidden'}
-          mayCrop={source.kind === 'screen' ? 0 : FACE_MAY_CROP}
+          mayCrop={source.kind === 'screen' ? SCREEN_MAY_CROP : FACE_MAY_CROP}
           videoRef={video}
         />
       )}

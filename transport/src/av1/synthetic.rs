@@ -1,10 +1,12 @@
 //! Descriptors of a synthetic encoder, for tests: four of the standard scalability modes, written from their definition.
 
+#![allow(clippy::unwrap_used, reason = "for tests: what it writes always fits")]
+
 use super::bits::BitWriter;
 
 /// A scalability mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// One layer.
     L1T1,
     /// Three temporal layers.
@@ -16,9 +18,11 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 4] = [Self::L1T1, Self::L1T3, Self::L3T3, Self::L3T3Key];
+    /// Every mode.
+    pub const ALL: [Self; 4] = [Self::L1T1, Self::L1T3, Self::L3T3, Self::L3T3Key];
 
-    pub(crate) const fn spatial(self) -> usize {
+    /// How many spatial layers it has.
+    pub const fn spatial(self) -> usize {
         match self {
             Self::L1T1 | Self::L1T3 => 1,
             Self::L3T3 | Self::L3T3Key => 3,
@@ -108,13 +112,17 @@ impl TemplateKind {
 
 /// A packet's frame.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Frame {
-    pub(crate) mode: Mode,
+pub struct Frame {
+    /// Its stream's mode.
+    pub mode: Mode,
     /// Frames since the key frame, of all layers.
-    pub(crate) index: usize,
-    pub(crate) first: bool,
-    pub(crate) last: bool,
-    pub(crate) number: u16,
+    pub index: usize,
+    /// The packet is its first.
+    pub first: bool,
+    /// The packet is its last.
+    pub last: bool,
+    /// Its number.
+    pub number: u16,
 }
 
 impl Frame {
@@ -124,13 +132,14 @@ impl Frame {
         TemplateKind { spatial, position: (picture > 0).then_some(picture % cycle) }
     }
 
-    pub(crate) fn spatial(&self) -> usize {
+    /// Its spatial layer.
+    pub fn spatial(&self) -> usize {
         self.kind().spatial
     }
 }
 
 /// The descriptor of a packet; the first packet of a key frame brings the structure.
-pub(crate) fn descriptor(frame: &Frame) -> Vec<u8> {
+pub fn descriptor(frame: &Frame) -> Vec<u8> {
     let (mode, kind) = (frame.mode, frame.kind());
     let templates = mode.templates();
     let id = templates.iter().position(|t| *t == kind).unwrap();

@@ -99,6 +99,17 @@ impl<'b> BitWriter<'b> {
         }
     }
 
+    /// A number below `bound`, as [`BitReader::non_symmetric`] reads it.
+    pub(crate) fn non_symmetric(&mut self, value: u32, bound: u32) {
+        let width = 32 - bound.leading_zeros();
+        let short = (1u32 << width) - bound;
+        if value < short {
+            self.write(value, width.saturating_sub(1));
+        } else {
+            self.write(value + short, width);
+        }
+    }
+
     /// The bits `from..to` of `bytes`.
     pub(crate) fn copy(&mut self, bytes: &[u8], from: usize, to: usize) {
         let mut reader = BitReader { bytes, at: from };
@@ -163,6 +174,19 @@ mod tests {
         let values: Vec<u32> = (0..5).map(|_| reader.non_symmetric(5).unwrap()).collect();
         assert_eq!(values, [0, 1, 2, 3, 4]);
         assert_eq!(BitReader::new(&[]).non_symmetric(1), Ok(0));
+    }
+
+    #[test]
+    fn non_symmetric_numbers_round_trip() {
+        for bound in 1..40 {
+            for value in 0..bound {
+                let mut out = [0; 4];
+                let mut writer = BitWriter::new(&mut out);
+                writer.non_symmetric(value, bound);
+                writer.finish().unwrap();
+                assert_eq!(BitReader::new(&out).non_symmetric(bound), Ok(value), "{value} below {bound}");
+            }
+        }
     }
 
     #[test]

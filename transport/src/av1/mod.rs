@@ -5,18 +5,21 @@
 //!  first packet of a key frame -> Structure (kept per stream)
 //!  any packet + Structure      -> Descriptor: frame number, layers, who needs the frame, what it refers to
 //!  Descriptor + Rewrite        -> descriptor for one receiver
+//!  TemplateStructure + frame   -> descriptors of a frame that this side encoded
 //! ```
 
 mod aggregation_header;
 mod bits;
 mod descriptor;
 mod structure;
-#[cfg(test)]
-pub(crate) mod writer;
+#[cfg(any(test, feature = "synthetic"))]
+pub mod synthetic;
+mod writer;
 
 pub use aggregation_header::starts_coded_video_sequence;
 pub use descriptor::{Descriptor, MAX_DESCRIPTOR, Rewrite};
 pub use structure::{Indication, Resolution, Structure, Template};
+pub use writer::{FrameDependencies, FrameToSend, TemplateStructure};
 
 /// Why bytes are not a descriptor that can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

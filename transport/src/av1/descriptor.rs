@@ -228,7 +228,7 @@ mod tests {
     use super::{
         super::{
             structure::Resolution,
-            writer::{self, Frame, Mode},
+            synthetic::{self, Frame, Mode},
         },
         *,
     };
@@ -239,7 +239,7 @@ mod tests {
         let read = (0..frames)
             .map(|i| {
                 let frame = Frame { mode, index: i, first: true, last: true, number: i as u16 };
-                Descriptor::read(&writer::descriptor(&frame), &mut structure).unwrap()
+                Descriptor::read(&synthetic::descriptor(&frame), &mut structure).unwrap()
             })
             .collect();
         (read, structure.unwrap())
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn only_the_number_changes_where_nothing_else_is_asked() {
-        let bytes = writer::descriptor(&Frame { mode: Mode::L3T3, index: 0, first: true, last: false, number: 7 });
+        let bytes = synthetic::descriptor(&Frame { mode: Mode::L3T3, index: 0, first: true, last: false, number: 7 });
         let mut structure = None;
         let read = Descriptor::read(&bytes, &mut structure).unwrap();
         let mut out = [0; MAX_DESCRIPTOR];
@@ -302,7 +302,7 @@ mod tests {
             let mut structure = None;
             for index in 0..13 {
                 let frame = Frame { mode, index, first: true, last: true, number: 1_000 + index as u16 };
-                let bytes = writer::descriptor(&frame);
+                let bytes = synthetic::descriptor(&frame);
                 let read = Descriptor::read(&bytes, &mut structure).unwrap();
                 for attach in [None, structure.as_ref()] {
                     let rewrite = Rewrite { frame_number: 3, active_targets: Some(1), structure: attach };
@@ -325,7 +325,7 @@ mod tests {
         let (_, mut structure) = read_all(Mode::L1T3, 1);
         let before = structure.clone();
         let mut kept = Some(structure);
-        let frame = |mode| writer::descriptor(&Frame { mode, index: 0, first: true, last: true, number: 9 });
+        let frame = |mode| synthetic::descriptor(&Frame { mode, index: 0, first: true, last: true, number: 9 });
         Descriptor::read(&frame(Mode::L1T3), &mut kept).unwrap();
         assert_eq!(kept, Some(before));
         Descriptor::read(&frame(Mode::L3T3), &mut kept).unwrap();
@@ -360,7 +360,7 @@ mod tests {
         #[test]
         fn a_flipped_bit_never_panics(mode in 0usize..4, index in 0usize..13, bit in 0usize..800) {
             let frame = Frame { mode: Mode::ALL[mode], index, first: true, last: false, number: 77 };
-            let mut bytes = writer::descriptor(&frame);
+            let mut bytes = synthetic::descriptor(&frame);
             let at = bit % (bytes.len() * 8);
             bytes[at / 8] ^= 0x80 >> (at % 8);
             let mut structure = Some(read_all(frame.mode, 1).1);
