@@ -6,6 +6,7 @@ use halloo_sfu::room::SlotKind;
 use halloo_transport::av1::starts_coded_video_sequence;
 use halloo_transport::{
     RtpTime, SeqNo, Timestamp,
+    av1::starts_coded_video_sequence,
     nack::{NackConfig, NackGenerator},
     reception::{Arrival, Reception, Route},
     reports::{LastSenderReport, reception_report},
