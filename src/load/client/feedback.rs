@@ -5,7 +5,7 @@ use halloo_transport::Ssrc;
 
 /// What the server says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Feedback {
+pub(super) enum Feedback {
     /// Send this packet of that stream again.
     Again(Ssrc, u16),
     /// Send a key frame.
@@ -15,7 +15,7 @@ pub enum Feedback {
 }
 
 /// Reads a decrypted compound packet; ends at what is malformed.
-pub fn read(mut packet: &[u8], mut found: impl FnMut(Feedback)) {
+pub(super) fn read(mut packet: &[u8], mut found: impl FnMut(Feedback)) {
     while let [first, kind, high, low, ..] = *packet {
         let len = 4 * (usize::from(u16::from_be_bytes([high, low])) + 1);
         let Some((one, rest)) = packet.split_at_checked(len) else { return };

@@ -9,7 +9,7 @@ const MAX_WAITING: usize = 1_024;
 
 /// What matters of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Part {
+pub(super) struct Part {
     /// It is the first packet of a key frame.
     pub starts_key_frame: bool,
     /// It is the last packet of a picture.
@@ -18,7 +18,7 @@ pub struct Part {
 
 /// The pictures of one slot.
 #[derive(Debug, Default)]
-pub struct Pictures {
+pub(super) struct Pictures {
     /// The next packet in order; `None` until there is a key frame.
     next: Option<u64>,
     waiting: BTreeMap<u64, Part>,
@@ -26,7 +26,7 @@ pub struct Pictures {
 
 impl Pictures {
     /// Takes a packet; gives how many pictures became decodable.
-    pub fn insert(&mut self, seq: u64, part: Part) -> u32 {
+    pub(super) fn insert(&mut self, seq: u64, part: Part) -> u32 {
         if self.next.is_some_and(|next| seq < next) {
             return 0;
         }
@@ -43,18 +43,18 @@ impl Pictures {
     }
 
     /// Whether packets came that cannot be decoded for now.
-    pub fn is_stuck(&self) -> bool {
+    pub(super) fn is_stuck(&self) -> bool {
         !self.waiting.is_empty()
     }
 
     /// Whether there was a key frame that all since then follows.
-    pub fn is_decoding(&self) -> bool {
+    pub(super) fn is_decoding(&self) -> bool {
         self.next.is_some()
     }
 
     /// Gives up what is missing: goes on at a key frame, one that came already or the next. Gives how many pictures became
     /// decodable.
-    pub fn give_up(&mut self) -> u32 {
+    pub(super) fn give_up(&mut self) -> u32 {
         self.next = None;
         self.seek();
         self.advance()

@@ -25,7 +25,7 @@ const CONTINUES: u8 = 0x80;
 
 /// A packet of a slot, decrypted, a retransmission turned back into what it repeats.
 #[derive(Clone, Copy, Debug)]
-pub struct Incoming<'a> {
+pub(super) struct Incoming<'a> {
     /// Sequence number.
     pub seq: u16,
     /// RTP time.
@@ -42,7 +42,7 @@ pub struct Incoming<'a> {
 
 /// What a slot wants to be sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Wanted {
+pub(super) enum Wanted {
     /// These packets again.
     Packets(Vec<SeqNo>),
     /// A key frame.
@@ -51,7 +51,7 @@ pub enum Wanted {
 
 /// A receive slot.
 #[derive(Debug)]
-pub struct Slot {
+pub(super) struct Slot {
     agreed: AgreedSlot,
     reception: Reception,
     times: RtpTimeUnwrapper,
