@@ -54,6 +54,15 @@ impl Serving {
         text
     }
 
+    /// From the debug listener, under this `Host`.
+    fn look(&self, path: &str, host: &str) -> String {
+        let mut stream = TcpStream::connect(self.line["debug"].as_str().unwrap()).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
     async fn hello(&self, credential: serde_json::Value) -> serde_json::Value {
         let mut request = format!("ws://{}/ws", self.authority()).into_client_request().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", "halloo.v1".parse().unwrap());
@@ -260,4 +269,20 @@ impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
     }
+}
+
+#[test]
+fn rooms_can_be_looked_into_from_this_machine_where_that_was_asked_for() {
+    let data = tempfile::tempdir().unwrap();
+    let closed = serve(data.path(), &[]);
+    assert!(closed.line["debug"].is_null());
+    drop(closed);
+    let server = serve(data.path(), &["--debug-listen", "127.0.0.1:0"]);
+    let answer = server.look("/debug/rooms", "localhost");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("{\"rooms\":[]}"), "{answer}");
+    assert!(server.look("/debug/rooms/none", "127.0.0.1:1").starts_with("HTTP/1.1 404"));
+    assert!(server.look("/debug/rooms", "rebound.example.org").starts_with("HTTP/1.1 403"));
+    assert!(!server.get("/debug/rooms").contains("\"rooms\""), "not on the public listener");
+    let open = halloo(data.path()).args(["serve", "--debug-listen", "0.0.0.0:0"]).output().unwrap();
+    assert!(failure(&open).contains("ssh -L"));
 }

@@ -22,9 +22,11 @@ use crate::{
     dtls::{Certificate, CertificateError, Endpoint, Fingerprint, Workers},
     ice::{Credentials, CredentialsError},
     net::{Clock, Listener, Socket, SocketConfig, TcpLimits, TcpStats},
-    room::{Command, ParticipantConfig, ParticipantId, ReceiveSlot, RoomConfig},
+    room::{Command, ParticipantConfig, ParticipantId, ReceiveSlot, RoomConfig, RoomSnapshot},
     sdp::{Candidate, LocalTransport, Protocol, RemoteTransport},
-    shard::{self, Admission, Control, EventSink, IceRestart, JoinError, Running, Shell, Stats, ThreadStats},
+    shard::{
+        self, Admission, Control, EventSink, IceRestart, JoinError, RoomEntry, Running, Shell, Stats, ThreadStats,
+    },
 };
 
 /// The forwarding unit.
@@ -308,6 +310,31 @@ impl SfuHandle {
             shard.send(Control::Stats { reply: Box::new(one) })?;
         }
         Ok(())
+    }
+
+    /// Asks each shard for its rooms. `reply` is called once per shard, on its thread, and must not wait.
+    ///
+    /// # Errors
+    /// [`Overloaded`]: not all shards will reply.
+    pub fn rooms(&self, reply: impl Fn(Vec<RoomEntry>) + Clone + Send + 'static) -> Result<(), Overloaded> {
+        for shard in &self.shards {
+            shard.send(Control::Rooms { reply: Box::new(reply.clone()) })?;
+        }
+        Ok(())
+    }
+
+    /// Asks for a room as it is now: who sends what, and who gets which of it. `reply` is called on the shard's thread, with
+    /// `None` where there is no such room, and must not wait. Its cost is for operators: a room of a hundred takes about a
+    /// millisecond of its shard.
+    ///
+    /// # Errors
+    /// [`Overloaded`]: `reply` is not called.
+    pub fn snapshot(
+        &self,
+        room: Arc<str>,
+        reply: impl FnOnce(Option<RoomSnapshot>) + Send + 'static,
+    ) -> Result<(), Overloaded> {
+        self.shard(&room).send(Control::Snapshot { room, reply: Box::new(reply) })
     }
 
     /// Ends all rooms and waits for the threads. Clients notice by silence: tell them first.

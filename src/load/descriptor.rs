@@ -84,7 +84,7 @@ impl Bits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use halloo_sfu::av1::Descriptor as Read;
+    use halloo_transport::av1::Descriptor as Read;
 
     #[test]
     fn the_forwarding_unit_reads_what_is_meant() {

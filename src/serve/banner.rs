@@ -17,6 +17,8 @@ pub(super) struct Listening {
     pub(super) fingerprint: Option<String>,
     /// Where clients are told to send rooms' media; empty where there are no rooms.
     pub(super) media: Vec<SocketAddr>,
+    /// Where operators look into rooms.
+    pub(super) debug: Option<SocketAddr>,
     /// Whether it comes in over TCP too.
     pub(super) media_tcp: bool,
 }
@@ -39,6 +41,7 @@ impl Listening {
             "fingerprint": self.fingerprint,
             "pid": std::process::id(),
             "media": self.media,
+            "debug": self.debug,
         });
         println!("{line}");
     }
@@ -65,6 +68,9 @@ impl Listening {
             let ports: Vec<String> = ports.into_iter().map(|port| port.to_string()).collect();
             let protocols = if self.media_tcp { "UDP and TCP" } else { "UDP" };
             println!("Media of rooms comes in at {protocols} port {}.", ports.join(", "));
+        }
+        if let Some(debug) = self.debug {
+            println!("Rooms can be looked into at http://{debug}/debug/rooms, from this machine.");
         }
         println!(
             "{}",

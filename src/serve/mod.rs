@@ -1,6 +1,7 @@
 //! `halloo serve`: the signaling server, the forwarding unit for rooms and the web client from one process.
 
 mod banner;
+mod debug;
 mod media;
 mod settings;
 mod tls;
@@ -39,12 +40,20 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         guests: plan.server.authenticator.guests,
         fingerprint: tls.as_ref().map(|tls| tls.fingerprint.clone()),
         media: Vec::new(),
+        debug: None,
         media_tcp: false,
     };
     let mut server = Server::new(plan.server)?;
+    // Listens until the server has ended.
+    let mut debugging = None;
     if let Some(media) = &plan.media {
         let plane = Arc::new(SfuPlane::start(media)?);
         listening.media = plane.addresses();
+        if let Some(address) = plan.debug {
+            let started = debug::start(address, Arc::clone(&plane)).await?;
+            listening.debug = Some(started.address);
+            debugging = Some(started);
+        }
         listening.media_tcp = media.has_tcp();
         server = server.with_media(plane);
     }
@@ -63,6 +72,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         }
     };
     server.serve(listener, tls.map(|tls| tls.config), web::router(), shutdown).await;
+    drop(debugging);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,6 +4,7 @@
 //! of its operator.
 
 use super::{
+    debug,
     media::{MediaPlan, MediaSettings},
     redactor, tls,
 };
@@ -30,7 +31,7 @@ pub struct ServeArgs {
     /// A TOML file with any of the settings below; flags and environment go first.
     #[arg(long, value_name = "FILE", env = "HALLOO_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Prints one line of JSON once it listens: url, fingerprint, pid, media (where rooms' media comes in).
+    /// Prints one line of JSON once it listens: url, fingerprint, pid, media (where rooms' media comes in), debug.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -119,6 +120,10 @@ pub struct Settings {
     /// Keeps each of these threads to one processor: for machines that do nothing else.
     #[arg(long, env = "HALLOO_MEDIA_PIN", conflicts_with = "no_rooms")]
     pub media_pin: bool,
+    /// A loopback address and port, like 127.0.0.1:6060, where /debug/rooms shows operators what happens in rooms; none unless
+    /// given.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "HALLOO_DEBUG_LISTEN", conflicts_with = "no_rooms")]
+    pub debug_listen: Option<SocketAddr>,
     /// Takes rooms' media over UDP only: who is in a network that blocks UDP needs a TURN server then.
     #[arg(long, env = "HALLOO_NO_MEDIA_TCP", conflicts_with = "no_rooms")]
     pub no_media_tcp: bool,
@@ -175,6 +180,7 @@ impl Settings {
             media_address: list(self.media_address, file.media_address),
             media_shards: self.media_shards.or(file.media_shards),
             media_pin: self.media_pin || file.media_pin,
+            debug_listen: self.debug_listen.or(file.debug_listen),
             no_media_tcp: self.no_media_tcp || file.no_media_tcp,
             connections_per_address: self.connections_per_address.or(file.connections_per_address),
             max_connections: self.max_connections.or(file.max_connections),
@@ -205,6 +211,8 @@ pub(super) struct Plan {
     pub(super) server: ServerConfig,
     /// Rooms' media, unless there are to be no rooms.
     pub(super) media: Option<MediaPlan>,
+    /// Where operators look into rooms.
+    pub(super) debug: Option<SocketAddr>,
 }
 
 /// Joins flags, environment and file.
@@ -241,7 +249,9 @@ pub(super) fn plan(args: &ServeArgs) -> anyhow::Result<Plan> {
     };
     let listen = SocketAddr::new(bind, settings.port.unwrap_or(8080));
     let media = if settings.no_rooms { None } else { Some(media(&settings, bind)?) };
-    Ok(Plan { listen, lan: settings.lan, data, transport, server, media })
+    settings.debug_listen.map_or(Ok(()), debug::check)?;
+    let debug = settings.debug_listen;
+    Ok(Plan { listen, lan: settings.lan, data, transport, server, media, debug })
 }
 
 fn media(settings: &Settings, bind: IpAddr) -> anyhow::Result<MediaPlan> {

@@ -14,14 +14,17 @@ const ROOM = 'standup';
 /** Notes every size that the picture has, when it first has it, and the longest time without a new picture. */
 function watch() {
   const video = document.querySelector('video.remote-picture');
-  const seen = { sizes: [], pictures: 0, gap: 0 };
+  const seen = { sizes: [], changed: 0, pictures: 0, gap: 0 };
   window.seen = seen;
   let last = performance.now();
   const look = (now, { height }) => {
     seen.gap = Math.max(seen.gap, now - last);
     last = now;
     seen.pictures += 1;
-    if (seen.sizes.at(-1) !== height) seen.sizes.push(height);
+    if (seen.sizes.at(-1) !== height) {
+      seen.sizes.push(height);
+      seen.changed = now;
+    }
     video.requestVideoFrameCallback(look);
   };
   video.requestVideoFrameCallback(look);
@@ -57,7 +60,9 @@ test('a native publisher is received small where it is shown small, and large wh
   await slotOf(page, robot, 'camera');
   await shown(720);
   await page.evaluate(watch);
-  await page.waitForTimeout(2_000);
+  // What the path carries is found out first; until then the size may change by itself.
+  await page.waitForFunction(() => window.seen.sizes.at(-1) === 720 && performance.now() - window.seen.changed > 3_000);
+  await page.evaluate(() => Object.assign(window.seen, { sizes: [720], gap: 0 }));
   const figures = {};
   for (const [width, height, name] of [[160, 90, 'down'], [1280, 720, 'up'], [640, 360, 'middle'], [1280, 720, 'again']]) {
     await tile(width, height);

@@ -42,8 +42,19 @@ function instrument() {
   };
 }
 
+/** A browser that knows no AV1. */
+function forgetAv1() {
+  for (const each of [RTCRtpSender, RTCRtpReceiver]) {
+    const original = each.getCapabilities;
+    each.getCapabilities = (kind) => {
+      const { codecs, ...rest } = original.call(each, kind);
+      return { ...rest, codecs: codecs.filter(({ mimeType }) => mimeType !== 'video/AV1') };
+    };
+  }
+}
+
 /** A server, and people signed in on it, each with a clip of their own. */
-async function people(t, names) {
+async function people(t, names, { withoutAv1 = null } = {}) {
   const folder = await scratch(t);
   const file = (name) => path.join(folder, name);
   const voices = {};
@@ -61,6 +72,7 @@ async function people(t, names) {
   for (const name of names) {
     const browser = await launch(t, { folder, name, audio: file(`${name}.wav`), video: file(`${name}.y4m`) });
     await browser.page.addInitScript(instrument);
+    if (name === withoutAv1) await browser.page.addInitScript(forgetAv1);
     problems.push(browser.problems);
     pages[name] = browser.page;
     await signIn(browser.page, server.url, name);
@@ -238,6 +250,22 @@ test('an invitation leads to its room, past the sign-in', options, async (t) => 
   await pictureOf(alice, 'bob');
   await bob.waitForTimeout(1_500);
   await assertReceives(all, 'bob', 'alice', 'bob');
+});
+
+test('a browser without AV1 hears and is heard, and says why there are no pictures', options, async (t) => {
+  const all = await people(t, ['alice', 'bob'], { withoutAv1: 'bob' });
+  const { alice, bob } = all.pages;
+  for (const page of [alice, bob]) await joinRoom(page, ROOM);
+  await tile(bob, 'alice').getByText('This browser cannot show AV1 pictures').waitFor();
+  await tile(bob, 'You').getByText('This browser cannot send AV1 pictures').waitFor();
+  await bob.getByRole('button', { name: 'This browser cannot send AV1 pictures' }).waitFor();
+  await tile(alice, 'bob').waitFor();
+  assert.equal(await tile(alice, 'bob').getByText('Waiting for picture…').count(), 0, 'nobody waits for what cannot come');
+  await alice.waitForTimeout(1_500);
+  for (const [at, whom, other] of [['alice', 'bob', 'alice'], ['bob', 'alice', 'bob']]) {
+    const { sounds } = await observe(all.pages[at], 3_000);
+    assertHeardInRoom(sounds, all.voices[whom], all.voices[other]);
+  }
 });
 
 test('the server is killed and restarted: everybody is back in the room by themselves', options, async (t) => {

@@ -28,6 +28,7 @@ test('a top layer that nobody shows is not sent after 2 s, and is shown 1 s afte
   const stops = [];
   const starts = [];
   for (let round = 0; round < 3; round++) {
+    await sends(publisher.page, FULL);
     // Nobody shows it large any more: what the publisher sends is what counts.
     let asked = await wish(viewers.page, 'bob', you, 90);
     stops.push((await sendsBelow(publisher.page, FULL)) - asked);
@@ -75,16 +76,30 @@ function nothing(page) {
   });
 }
 
-/** When the encoder's pictures are first lower than this, or are not sent at all where it is 0. */
+/** When the encoder's pictures first have this height. */
+function sends(page, height) {
+  return sending(page, ['is', height]);
+}
+
+/** When they are first lower than this, or are not sent at all where it is 0. */
 function sendsBelow(page, height) {
-  return page.evaluate(async (height) => {
+  return sending(page, height === 0 ? ['off'] : ['below', height]);
+}
+
+function sending(page, what) {
+  return page.evaluate(async ([relation, height]) => {
     for (;;) {
       const stats = [...(await window.crowd.get('alice').pc.getStats()).values()];
       const sent = stats.find((stat) => stat.type === 'outbound-rtp' && stat.kind === 'video' && stat.frameHeight > 0);
-      if (height === 0 ? sent?.active === false : sent?.frameHeight < height) return Date.now();
+      const holds = {
+        is: sent?.active && sent.frameHeight === height,
+        below: sent?.frameHeight < height,
+        off: sent?.active === false,
+      };
+      if (holds[relation]) return Date.now();
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
-  }, height);
+  }, what);
 }
 
 /** When a picture of theirs of this height was first decoded. */

@@ -11,6 +11,8 @@ use std::{collections::VecDeque, time::Duration};
 
 /// Most that leaves back to back, as time at the pacing rate.
 pub const MAX_BURST: Duration = Duration::from_millis(5);
+/// What is owed at a rate that fell is forgiven beyond this.
+const MAX_DEBT: Duration = Duration::from_millis(100);
 /// Bounds of the queue: a unit is refused while what waits needs longer, or is larger.
 const MAX_QUEUE_TIME: Duration = Duration::from_millis(250);
 const MAX_QUEUE_BYTES: usize = 2_000_000;
@@ -99,6 +101,16 @@ impl<T> Queue<T> {
         self.bytes += size;
     }
 
+    fn retain(&mut self, keep: impl Fn(&T) -> bool) -> usize {
+        let (before, bytes) = (self.items.len(), &mut self.bytes);
+        self.items.retain(|(item, size)| {
+            let kept = keep(item);
+            *bytes -= if kept { 0 } else { *size };
+            kept
+        });
+        before - self.items.len()
+    }
+
     fn pop(&mut self) -> Option<(T, usize)> {
         let (item, size) = self.items.pop_front()?;
         self.bytes -= size;
@@ -138,7 +150,7 @@ impl<T> Pacer<T> {
         }
         let owed = self.rate.bytes_in(self.empty_at.since(now));
         self.rate = rate;
-        self.empty_at = now + rate.time_for(owed as usize).min(MAX_BURST * 2);
+        self.empty_at = now + rate.time_for(owed as usize).min(MAX_DEBT);
     }
 
     /// Whether a unit of pictures may be queued: what waits already drains soon enough.
@@ -169,6 +181,21 @@ impl<T> Pacer<T> {
     /// Starts a probe with the next packet that leaves. Replaces one that runs.
     pub fn start_probe(&mut self, cluster: ProbeCluster) {
         self.probe = Some(ActiveProbe { cluster, started: None, bytes: 0, packets: 0 });
+    }
+
+    /// Starts a probe now, with padding where no packet waits: for a sender that sends little because it may send little.
+    pub fn start_probe_at_once(&mut self, now: Timestamp, cluster: ProbeCluster) {
+        self.probe = Some(ActiveProbe { cluster, started: Some(now), bytes: 0, packets: 0 });
+    }
+
+    /// Charges for a packet that left past the pacer, as part of the probe that runs: what is queued waits for it.
+    pub fn on_sent_past(&mut self, now: Timestamp, size: usize) {
+        self.charge(now, size);
+    }
+
+    /// Drops queued pictures and retransmissions that `keep` is false for; how many those were.
+    pub fn retain(&mut self, keep: impl Fn(&T) -> bool) -> usize {
+        self.retransmissions.retain(&keep) + self.video.retain(&keep)
     }
 
     /// Gives the probe up: there is nothing to fill it with.
@@ -356,6 +383,31 @@ mod tests {
         let rate = Bitrate::from_bytes_over(bytes as u64, last.since(MS(0))).as_kbps_f64();
         assert!((2_000.0..2_500.0).contains(&rate), "{rate}");
         assert_eq!(pacer.probe(), None);
+    }
+
+    #[test]
+    fn a_probe_needs_no_media_where_it_starts_at_once() {
+        let mut pacer: Pacer<u32> = Pacer::new(Bitrate::from_kbps(100));
+        let cluster = ProbeCluster { id: ProbeId(1), rate: Bitrate::from_kbps(600), bytes: 1_500, packets: 5 };
+        pacer.start_probe_at_once(MS(10), cluster);
+        let (mut bytes, mut packets) = (0, 0);
+        while let Some(at) = pacer.next_timeout() {
+            let Some(Departure::Padding { size, probe: ProbeId(1) }) = pacer.poll(at) else { panic!("not padding") };
+            pacer.on_padding_sent(at, size);
+            (bytes, packets) = (bytes + size, packets + 1);
+        }
+        assert!((1_500..2_000).contains(&bytes) && packets >= 5, "{bytes} bytes in {packets}");
+    }
+
+    #[test]
+    fn what_left_past_the_pacer_makes_the_queue_wait() {
+        let mut pacer = Pacer::new(Bitrate::from_kbps(800));
+        pacer.on_sent_past(MS(0), 2_000);
+        pacer.push(Priority::Video, 1, 1_000);
+        pacer.push(Priority::Video, 2, 1_000);
+        assert_eq!(pacer.retain(|item| *item == 1), 1);
+        assert_eq!(pacer.queued_bytes(), 1_000);
+        assert_eq!(leave(&mut pacer, MS(100)), [(MS(15), 1)]);
     }
 
     #[test]

@@ -11,15 +11,18 @@ use crate::layers::{Allocation, Class, Goal, Layer, Request, TILE_SHARE, allocat
 use halloo_transport::{Bitrate, Timestamp};
 use std::time::Duration;
 
-/// What a sound costs with its headers, where it was not measured yet.
-const AUDIO_RATE: Bitrate = Bitrate::from_kbps(40);
-/// Share of the estimate for media; the rest is headers, retransmissions and reports.
+/// What is kept free for one voice, headers and all, however quiet it is now.
+const LEAST_AUDIO: Bitrate = Bitrate::from_kbps(24);
+/// Share of the estimate for media; the rest is retransmissions, probes and key frames.
 const MEDIA_SHARE: f64 = 0.92;
 /// For this long fewer layers are wanted before the publisher is told.
 const FEWER_AFTER: Duration = Duration::from_millis(1_000);
 /// Spatial layers of the richest AV1 mode. Not how many a publisher sends now: one that was told to send fewer would never be
 /// told to send more.
 const ALL_SPATIAL_LAYERS: u8 = 3;
+/// A picture that was given up for want of bandwidth stays away for so long, so that it does not come and go: each return costs a
+/// key frame. The pinned one comes back at once.
+const BACK_AFTER: Duration = Duration::from_millis(2_000);
 /// A slot's height where the subscriber never said.
 const DEFAULT_HEIGHT: u32 = 360;
 
@@ -46,19 +49,22 @@ struct Want {
 impl Room {
     /// Divides each subscriber's estimate among its slots.
     pub(super) fn allocate(&mut self, now: Timestamp) {
-        let Self { publishers, subscribers, scratch, .. } = self;
-        for subscriber in subscribers.iter_mut().flatten() {
-            scratch.collect(now, subscriber, publishers);
-            let audio: u64 = subscriber
-                .slots
-                .iter()
-                .filter_map(|s| s.showing)
-                .filter(|source| source.kind() == SourceKind::Microphone)
-                .map(|_| AUDIO_RATE.as_bps())
-                .sum();
-            let target = subscriber.congestion.target().scale(MEDIA_SHARE).as_bps();
-            scratch.divide(Bitrate::from_bps(target.saturating_sub(audio)), subscriber);
+        for index in 0..self.subscribers.len() {
+            self.allocate_for(now, index);
         }
+    }
+
+    /// Divides one subscriber's estimate.
+    pub(super) fn allocate_for(&mut self, now: Timestamp, index: usize) {
+        let Self { publishers, subscribers, scratch, .. } = self;
+        let Some(Some(subscriber)) = subscribers.get_mut(index) else { return };
+        scratch.collect(now, subscriber, publishers);
+        let voices = subscriber.slots.iter().filter_map(|s| s.showing).filter(|s| s.kind() == SourceKind::Microphone);
+        let least = LEAST_AUDIO.as_bps() * voices.count() as u64;
+        let audio = subscriber.audio.update(now).as_bps().max(least);
+        let budget = subscriber.budget(now);
+        subscriber.allocated_by = budget;
+        scratch.divide(now, Bitrate::from_bps(budget.scale(MEDIA_SHARE).as_bps().saturating_sub(audio)), subscriber);
     }
 
     /// Tells publishers which of their layers somebody receives, where that changed.
@@ -131,7 +137,7 @@ impl Scratch {
         }
     }
 
-    fn divide(&mut self, available: Bitrate, subscriber: &mut Subscriber) {
+    fn divide(&mut self, now: Timestamp, available: Bitrate, subscriber: &mut Subscriber) {
         let Self { layers, wants, allocations, unlimited } = self;
         let layers: &[Layer] = layers;
         let mut requests = [EMPTY; super::subscriber::MAX_SLOTS];
@@ -144,10 +150,16 @@ impl Scratch {
         let requests = requests.get(..count).unwrap_or_default();
         allocate(available, requests, allocations);
         allocate(Bitrate::from_bps(u64::MAX / 4), requests, unlimited);
+        let too_little = allocations.iter().zip(unlimited.iter()).any(|(given, best)| given.goal != best.goal);
+        let thin = subscriber.is_thin(now, too_little);
         subscriber.wants_more = false;
         for ((want, given), best) in wants.iter().zip(allocations.iter()).zip(unlimited.iter()) {
             let Some(slot) = subscriber.slots.get_mut(want.slot) else { continue };
-            slot.stream.selector().set_goal(given.goal);
+            let pinned = want.class == Class::Pinned;
+            let back = slot.given_up_at.is_none_or(|at| pinned || now.since(at) >= BACK_AFTER);
+            let given_goal = given.goal.filter(|_| want.current.is_some() || back);
+            let goal = given_goal.map(|goal| if thin { Goal { temporal: 0, ..goal } } else { goal });
+            slot.stream.selector().set_goal(goal);
             let largest = layers.get(want.first..want.end).unwrap_or_default().iter().map(|l| l.height).max();
             let fills = |height: u32| f64::from(height) >= f64::from(want.height) * TILE_SHARE;
             slot.desired = match best.goal {
@@ -155,7 +167,10 @@ impl Scratch {
                 _ if want.height == 0 => None,
                 _ => Some(Desired::All),
             };
-            subscriber.wants_more |= given.goal != best.goal;
+            subscriber.wants_more |= given_goal != best.goal;
+            if want.current.is_some() && goal.is_none() && best.goal.is_some() {
+                subscriber.give_up(now, want.slot);
+            }
         }
     }
 }

@@ -227,7 +227,7 @@ impl Default for Limits {
         Self {
             publish: Bitrate::from_kbps(12_000),
             min_receive: Bitrate::from_kbps(50),
-            start_receive: Bitrate::from_kbps(1_000),
+            start_receive: Bitrate::from_kbps(500),
             max_receive: Bitrate::from_kbps(15_000),
             max_height: 2_160,
         }

@@ -43,19 +43,24 @@ impl Room {
         let Self { publishers, subscribers, .. } = self;
         if let Some(Some(subscriber)) = subscribers.get_mut(index) {
             subscriber.drain(now, publishers, egress);
+            // Less than was counted on, or a probe that found much more: not to be put off to the next look.
+            if subscriber.is_allocation_stale(now) {
+                self.allocate_for(now, index);
+            }
         }
     }
 
     fn handle_one(&mut self, now: Timestamp, index: usize, packet: &dyn rtcp::Packet, egress: &mut impl Egress) {
         let ntp = self.ntp(now);
-        let Some(Some(subscriber)) = self.subscribers.get_mut(index) else { return };
+        let Self { publishers, subscribers, .. } = self;
+        let Some(Some(subscriber)) = subscribers.get_mut(index) else { return };
         let any = packet.as_any();
         if let Some(feedback) = any.downcast_ref::<TransportLayerCc>() {
             on_transport_feedback(now, subscriber, feedback);
         } else if let Some(nack) = any.downcast_ref::<TransportLayerNack>() {
             let Some(slot) = slot_of(subscriber, nack.media_ssrc) else { return };
             for wire in nack.nacks.iter().flat_map(|pair| pair.into_iter()).take(MAX_NACKED) {
-                subscriber.retransmit(now, slot, wire);
+                subscriber.retransmit(now, slot, wire, publishers);
             }
         } else if let Some(report) = any.downcast_ref::<SenderReport>() {
             report.reports.iter().for_each(|block| on_block(ntp, subscriber, block));

@@ -9,6 +9,7 @@
 //! a lock or a copy. Payloads are opaque. Nothing allocates for a packet once tables and histories have grown to their size.
 
 mod assign;
+mod audio_rate;
 mod bandwidth;
 mod config;
 mod feedback;
@@ -19,6 +20,7 @@ mod messages;
 mod publisher;
 #[cfg(test)]
 mod simulation;
+pub mod snapshot;
 mod stream;
 mod subscriber;
 #[cfg(test)]
@@ -30,6 +32,8 @@ pub use config::{
     SlotKind, SourceId, SourceKind,
 };
 pub use interface::{Command, Egress, Event, JoinError, RequestedLayers, SlotChange, SlotIndex, VideoWish};
+
+pub use snapshot::RoomSnapshot;
 
 use crate::speaker::{Dominant, Loudest};
 use halloo_transport::Timestamp;
@@ -197,6 +201,11 @@ impl Room {
         self.id_at(self.dominant.current()?)
     }
 
+    /// How many participants' paths carry less than what they show would need.
+    pub fn constrained(&self) -> usize {
+        self.subscribers.iter().flatten().filter(|s| s.connected && s.wants_more).count()
+    }
+
     /// Bytes of memory that packets kept for retransmission take.
     pub fn history_bytes(&self) -> usize {
         let sections = self.publishers.iter().flatten().flat_map(|p| &p.sections);
@@ -228,7 +237,7 @@ impl Room {
         }
         subscriber.connected = connected;
         if connected {
-            subscriber.reports.start(now, &mut subscriber.random);
+            subscriber.start(now);
         }
         self.stale = Stale { audio: true, video: true };
         self.next_cycle = Some(now);

@@ -22,8 +22,13 @@ use std::time::Duration;
 
 /// Decode targets and layers whose rates are kept.
 const TARGETS: usize = 32;
-/// Share of a new measurement in a rate.
-const RATE_SHARE: f64 = 0.2;
+/// Share of a new measurement in a rate, once there were as many: about a second is remembered, in which a base layer of a
+/// few frames a second comes out even.
+const RATE_SHARE: f64 = 0.1;
+/// A key picture is a rare burst, which the pacer spreads: a quarter of it counts.
+const KEY_PICTURE_DIVISOR: usize = 4;
+/// What a packet takes beside its payload: RTP header, CSRC, extensions, and what the transport adds.
+const PACKET_OVERHEAD: usize = 36 + super::subscriber::TRANSPORT_OVERHEAD;
 /// A stream without packets for this long is not there to choose.
 const SILENT: Duration = Duration::from_millis(1_000);
 
@@ -64,9 +69,34 @@ pub(super) struct Stream {
     newest: Option<(u32, Timestamp)>,
     bytes: [u32; TARGETS],
     all_bytes: u32,
-    rates: [f64; TARGETS],
-    rate: f64,
+    rates: [LayerRate; TARGETS],
+    rate: LayerRate,
     measured_at: Timestamp,
+    /// The timestamp of the newest key picture.
+    key_picture: Option<u32>,
+}
+
+/// The rate of a layer and what it needs, followed by measurements: their mean at first, then the newer the weightier.
+#[derive(Clone, Copy, Debug, Default)]
+struct LayerRate {
+    bps: f32,
+    measured: u8,
+}
+
+impl LayerRate {
+    fn follow(&mut self, bytes: u32, passed: f64) {
+        // Until something came there is nothing to measure.
+        if bytes == 0 && self.measured == 0 {
+            return;
+        }
+        self.measured = self.measured.saturating_add(1);
+        let share = (1.0 / f64::from(self.measured)).max(RATE_SHARE);
+        self.bps += (share * (f64::from(bytes) * 8.0 / passed - f64::from(self.bps))) as f32;
+    }
+
+    fn rate(self) -> Bitrate {
+        Bitrate::from_bps(self.bps as u64)
+    }
 }
 
 impl Stream {
@@ -91,9 +121,10 @@ impl Stream {
             newest: None,
             bytes: [0; TARGETS],
             all_bytes: 0,
-            rates: [0.0; TARGETS],
-            rate: 0.0,
+            rates: [LayerRate::default(); TARGETS],
+            rate: LayerRate::default(),
             measured_at: Timestamp::ZERO,
+            key_picture: None,
         }
     }
 
@@ -138,10 +169,9 @@ impl Stream {
                 facts.video_orientation = header.extension(ids.video_orientation).and_then(|v| v.first().copied());
                 bytes = header.extension(ids.dependency_descriptor).unwrap_or_default();
                 self.read_layers(&mut facts, bytes, payload);
-                self.count(&facts, payload.len());
             }
         }
-        self.all_bytes = self.all_bytes.saturating_add(payload.len() as u32);
+        self.count(&facts, payload.len() + PACKET_OVERHEAD);
         self.history.insert(now, facts, bytes, payload);
         if facts.starts_key_frame {
             self.read_again(now, seq);
@@ -192,6 +222,11 @@ impl Stream {
         self.nack.as_ref().filter(|nack| nack.missing() > 0).and_then(NackGenerator::next_timeout)
     }
 
+    /// What was received and what was not.
+    pub(super) const fn received(&self) -> &Reception {
+        &self.reception
+    }
+
     pub(super) fn reception(&mut self) -> &mut Reception {
         &mut self.reception
     }
@@ -226,22 +261,16 @@ impl Stream {
             (self.bytes, self.all_bytes) = ([0; TARGETS], 0);
             return;
         }
-        let follow = |rate: &mut f64, bytes: u32| {
-            let measured = f64::from(bytes) * 8.0 / passed;
-            // The first measurement counts in full; what grows is believed sooner than what falls.
-            let share = if *rate == 0.0 { 1.0 } else { RATE_SHARE };
-            *rate += share * (measured - *rate);
-        };
-        follow(&mut self.rate, self.all_bytes);
+        self.rate.follow(self.all_bytes, passed);
         for (rate, bytes) in self.rates.iter_mut().zip(self.bytes) {
-            follow(rate, bytes);
+            rate.follow(bytes, passed);
         }
         (self.bytes, self.all_bytes) = ([0; TARGETS], 0);
     }
 
     /// All layers together.
     pub(super) fn rate(&self) -> Bitrate {
-        Bitrate::from_bps(self.rate as u64)
+        self.rate.rate()
     }
 
     /// Adds what there is to choose from in this encoding, worst first. `scale` is how many encodings are larger.
@@ -262,12 +291,12 @@ impl Stream {
                 if temporal < smoothest && !drops {
                     continue;
                 }
-                let rate = self.rates.get(usize::from(target)).copied().unwrap_or_default();
+                let rate = self.rates.get(usize::from(target)).copied().unwrap_or_default().rate();
                 let height = structure
                     .resolution(spatial)
                     .map_or_else(|| assumed_height(larger + u32::from(top - spatial)), |r| r.height.min(r.width));
                 let goal = Goal { encoding, spatial, temporal };
-                out.push(Layer { goal, rate: Bitrate::from_bps(rate as u64), height });
+                out.push(Layer { goal, rate, height });
             }
         }
     }
@@ -310,6 +339,12 @@ impl Stream {
     }
 
     fn count(&mut self, facts: &PacketFacts, size: usize) {
+        if facts.starts_key_frame {
+            self.key_picture = Some(facts.timestamp);
+        }
+        let is_key = self.key_picture == Some(facts.timestamp);
+        let size = if is_key { size / KEY_PICTURE_DIVISOR } else { size };
+        self.all_bytes = self.all_bytes.saturating_add(size as u32);
         let Some(descriptor) = &facts.descriptor else { return };
         let mut targets = descriptor.targets();
         while targets != 0 {

@@ -11,7 +11,7 @@ use crate::{
 use halloo_transport::{Mid, PayloadType, Ssrc};
 use std::{collections::HashSet, time::Duration};
 
-const CLEAN: Link = Link { loss: 0.0, delay_ms: 5, jitter_ms: 0 };
+const CLEAN: Link = Link::CLEAN;
 
 fn meeting(people: usize, mode: Mode) -> Meeting {
     let mut meeting = Meeting::new(1, CLEAN);
@@ -131,6 +131,33 @@ fn many_who_want_a_key_frame_ask_the_publisher_once() {
     assert_eq!(meeting.clients[0].sender.key_requests, before + 1);
     let shown = |c: &simulation::Client| c.receiver.slots.iter().any(|s| s.packets.len() > 3);
     assert!(meeting.clients[1..].iter().all(shown));
+}
+
+#[test]
+fn a_key_frame_whose_first_packet_is_late_goes_out_once() {
+    let mut meeting = meeting(2, Mode::L1T3);
+    meeting.run(500);
+    meeting.clients[0].camera = false;
+    meeting.run(50);
+    let (from, to, now) = (meeting.clients[0].id, meeting.clients[1].id, meeting.now);
+    meeting.command(Command::Connected(to));
+    meeting.clients[0].sender.key_wanted = true;
+    let packets = meeting.clients[0].sender.picture(now);
+    let mut out = Outbox::default();
+    for index in [3, 0, 1, 2] {
+        meeting.room.handle_rtp(now, from, &packets[index], &mut out);
+    }
+    for ms in 0..100 {
+        meeting.room.handle_timeout(now + Duration::from_millis(ms), &mut out);
+    }
+    let header = |packet: &[u8]| {
+        let header = crate::rtp::RtpHeader::parse(packet).unwrap();
+        (header.payload_type(), header.ssrc(), header.seq())
+    };
+    let sent: Vec<_> = out.rtp.iter().filter(|(id, _)| *id == to).map(|(_, packet)| header(packet)).collect();
+    let video: Vec<_> = sent.into_iter().filter(|(payload_type, ..)| *payload_type == 97).collect();
+    assert_eq!(video.iter().collect::<HashSet<_>>().len(), 4, "{video:?}");
+    assert_eq!(video.len(), 4, "{video:?}");
 }
 
 #[test]

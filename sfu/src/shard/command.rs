@@ -101,6 +101,15 @@ pub enum Event {
     },
 }
 
+/// A room of a shard, in a list of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomEntry {
+    /// Its name.
+    pub room: Arc<str>,
+    /// How many participants it has.
+    pub participants: usize,
+}
+
 /// Takes events without waiting.
 pub trait EventSink: Send + 'static {
     /// Takes an event.

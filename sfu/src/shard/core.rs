@@ -15,11 +15,11 @@ use std::{
 use halloo_transport::Timestamp;
 
 use super::{
-    command::{Admission, Event, JoinError, LeaveReason},
+    command::{Admission, Event, JoinError, LeaveReason, RoomEntry},
     demux::{Demux, Kind},
     egress::{self, RoomEgress},
     hosting::{Forwarding, Handshaking},
-    rooms::{RoomIndex, Rooms},
+    rooms::{Hosted, RoomIndex, Rooms},
     session::{Session, SessionKey, Sessions, Srtp},
     stats::Stats,
     wire::{Path, Wire},
@@ -28,7 +28,7 @@ use crate::{
     dtls::{Outcome, Report},
     ice::{Agent, Check, Credentials, MAX_ANSWER, TransportAddress, local_ufrag},
     net::{Arenas, Lease},
-    room::{Command, ParticipantId, ReceiveSlot, RoomConfig},
+    room::{Command, ParticipantId, ReceiveSlot, RoomConfig, RoomSnapshot},
     srtp::SrtpError,
 };
 
@@ -337,7 +337,30 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
 
     /// Counters since the start, and how many sessions and rooms there are.
     pub fn stats(&self) -> Stats {
-        Stats { sessions: self.sessions.len() as u64, rooms: self.rooms.len() as u64, ..self.stats }
+        Stats {
+            sessions: self.sessions.len() as u64,
+            rooms: self.rooms.len() as u64,
+            constrained: self.rooms.iter().map(|hosted| hosted.room.constrained() as u64).sum(),
+            ..self.stats
+        }
+    }
+
+    /// The rooms there are, in no order.
+    pub fn rooms(&self) -> Vec<RoomEntry> {
+        let entry =
+            |hosted: &Hosted<R>| RoomEntry { room: Arc::clone(&hosted.name), participants: hosted.members().len() };
+        self.rooms.iter().map(entry).collect()
+    }
+
+    /// A room as it is now; `None` where there is none of this name.
+    pub fn snapshot(&mut self, now: Timestamp, room: &str) -> Option<RoomSnapshot> {
+        let index = self.rooms.find(room)?;
+        let hosted = self.rooms.get_mut(index)?;
+        let Ok(snapshot) = catch_unwind(AssertUnwindSafe(|| hosted.room.snapshot(now))) else {
+            self.fail_room(index);
+            return None;
+        };
+        Some(snapshot)
     }
 
     fn handle_datagram(&mut self, now: Timestamp, from: Path, datagram: &mut [u8], wire: &mut impl Wire) {

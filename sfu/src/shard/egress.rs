@@ -35,6 +35,8 @@ impl<H, W: Wire> Egress for RoomEgress<'_, H, W> {
     fn rtp(&mut self, to: ParticipantId, header: &OutgoingHeader<'_>, payload: &[u8]) {
         if self.try_rtp(to, header, payload).is_some() {
             self.stats.rtp_sent += 1;
+            self.stats.rtx_sent += u64::from(header.original_seq.is_some());
+            self.stats.padding_sent += u64::from(header.padding > 0 && payload.is_empty());
         } else {
             self.stats.not_sent += 1;
         }
@@ -43,6 +45,7 @@ impl<H, W: Wire> Egress for RoomEgress<'_, H, W> {
     fn rtcp(&mut self, to: ParticipantId, packet: &[u8]) {
         if self.try_rtcp(to, packet).is_some() {
             self.stats.rtcp_sent += 1;
+            self.count_request(packet);
         } else {
             self.stats.not_sent += 1;
         }
@@ -50,6 +53,15 @@ impl<H, W: Wire> Egress for RoomEgress<'_, H, W> {
 }
 
 impl<H, W: Wire> RoomEgress<'_, H, W> {
+    /// Counts what is asked of publishers (RFC 4585, sections 6.2.1 and 6.3.1).
+    const fn count_request(&mut self, packet: &[u8]) {
+        match packet {
+            [0x81, 205, ..] => self.stats.nacks_sent += 1,
+            [0x81, 206, ..] => self.stats.key_frames_requested += 1,
+            _ => {}
+        }
+    }
+
     fn try_rtp(&mut self, to: ParticipantId, header: &OutgoingHeader<'_>, payload: &[u8]) -> Option<()> {
         let session = self.sessions.get_mut(self.members.session(to)?)?;
         let arena = arena(session, self.arenas, self.wire, self.stats)?;

@@ -5,7 +5,7 @@ use halloo_transport::Timestamp;
 
 use crate::{
     dtls::{Fingerprint, Handshake, Handshakes, Refused},
-    room::{self, Command, Egress, ParticipantConfig, ParticipantId, ReceiveSlot, Room, RoomConfig},
+    room::{self, Command, Egress, ParticipantConfig, ParticipantId, ReceiveSlot, Room, RoomConfig, RoomSnapshot},
 };
 
 /// A room above SRTP: see [`Room`] for what each method does.
@@ -23,6 +23,8 @@ pub trait Forwarding {
     fn handle_timeout(&mut self, now: Timestamp, egress: &mut impl Egress);
     fn next_timeout(&self) -> Option<Timestamp>;
     fn poll_event(&mut self) -> Option<room::Event>;
+    fn snapshot(&self, now: Timestamp) -> RoomSnapshot;
+    fn constrained(&self) -> usize;
 }
 
 impl Forwarding for Room {
@@ -72,6 +74,14 @@ impl Forwarding for Room {
 
     fn poll_event(&mut self) -> Option<room::Event> {
         Self::poll_event(self)
+    }
+
+    fn snapshot(&self, now: Timestamp) -> RoomSnapshot {
+        Self::snapshot(self, now)
+    }
+
+    fn constrained(&self) -> usize {
+        Self::constrained(self)
     }
 }
 

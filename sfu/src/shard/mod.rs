@@ -27,7 +27,7 @@ mod thread;
 mod wire;
 
 pub use self::core::{Core, ShardConfig};
-pub use command::{Admission, Event, EventSink, JoinError, LeaveReason};
+pub use command::{Admission, Event, EventSink, JoinError, LeaveReason, RoomEntry};
 pub use hosting::{Forwarding, Handshaking};
 pub use stats::Stats;
 pub(crate) use thread::{Control, Full, IceRestart, Running, Shell, ThreadStats, start};

@@ -99,6 +99,11 @@ impl<R> Rooms<R> {
         self.names.get(name).copied()
     }
 
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Hosted<R>> {
+        self.places.iter().flatten()
+    }
+
     /// Opens a room whose name is not in use; `None` where there are too many.
     pub(super) fn open(&mut self, name: Arc<str>, room: R) -> Option<RoomIndex> {
         if self.names.len() >= self.max {

@@ -27,6 +27,14 @@ pub struct Stats {
     pub rtp_sent: u64,
     /// RTCP packets sealed and sent.
     pub rtcp_sent: u64,
+    /// Of the RTP packets sent, those that were sent again: because they were asked for, or to fill a probe.
+    pub rtx_sent: u64,
+    /// Of the RTP packets sent, those that carried nothing and only filled a probe.
+    pub padding_sent: u64,
+    /// Messages to publishers that asked for packets again.
+    pub nacks_sent: u64,
+    /// Messages to publishers that asked for a key frame.
+    pub key_frames_requested: u64,
     /// Packets for participants that could not take them.
     pub not_sent: u64,
     /// Calls to the wire that carried media: divide [`Stats::rtp_sent`] by it for packets per system call.
@@ -39,4 +47,6 @@ pub struct Stats {
     pub sessions: u64,
     /// Rooms now.
     pub rooms: u64,
+    /// Participants now whose path carries less than what they show would need.
+    pub constrained: u64,
 }

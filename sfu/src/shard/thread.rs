@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use super::{
-    command::{Admission, Event, EventSink, JoinError},
+    command::{Admission, Event, EventSink, JoinError, RoomEntry},
     core::{Core, ShardConfig},
     stats::Stats,
     wire::{Path, Wire},
@@ -33,7 +33,7 @@ use crate::{
         Clock, Connections, Filled, Listener, Outgoing, Receiver, Run, SendOutcome, Sender, Socket, StreamBuffer,
         TcpLimits, TcpStats, Waker,
     },
-    room::{Command, ParticipantId, ReceiveSlot, Room},
+    room::{Command, ParticipantId, ReceiveSlot, Room, RoomSnapshot},
 };
 
 /// Batches of datagrams in one turn.
@@ -76,6 +76,13 @@ pub(crate) enum Control {
     },
     Stats {
         reply: Reply<ThreadStats>,
+    },
+    Rooms {
+        reply: Reply<Vec<RoomEntry>>,
+    },
+    Snapshot {
+        room: Arc<str>,
+        reply: Reply<Option<RoomSnapshot>>,
     },
     Stop,
     #[cfg(test)]
@@ -388,6 +395,8 @@ impl<'a, E: EventSink> Thread<'a, E> {
                 let tcp = wire.connections.as_ref().map(Connections::stats).unwrap_or_default();
                 reply(ThreadStats { core: core.stats(), lost_in_kernel: wire.lost, tcp });
             }
+            Control::Rooms { reply } => reply(core.rooms()),
+            Control::Snapshot { room, reply } => reply(core.snapshot(now, &room)),
             Control::Stop => return Turn::Stop,
             #[cfg(test)]
             Control::Panic => panic!("as told"),

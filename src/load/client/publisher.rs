@@ -260,7 +260,7 @@ fn take_due(now: Timestamp, due: &mut Timestamp, interval: Duration, figures: &m
 mod tests {
     use super::*;
     use crate::load::{clip, offer};
-    use halloo_sfu::av1::Descriptor as Read;
+    use halloo_transport::av1::Descriptor as Read;
 
     fn publisher() -> Publisher {
         let clip = Arc::new(clip::tests::made_up());

@@ -13,12 +13,24 @@ pub(super) struct Figures(Mutex<Vec<ShardStats>>);
 /// A figure: name, kind, help, and where it stands.
 type Figure = (&'static str, &'static str, &'static str, fn(&ShardStats) -> u64);
 
-const FIGURES: [Figure; 18] = [
+const FIGURES: [Figure; 23] = [
     ("participants", "gauge", "Participants with a media connection, open or coming.", |s| s.core.sessions),
+    (
+        "constrained_participants",
+        "gauge",
+        "Participants whose path carries less than what they show would need.",
+        |s| s.core.constrained,
+    ),
     ("rooms", "gauge", "Rooms whose media is forwarded.", |s| s.core.rooms),
     ("datagrams_received_total", "counter", "Datagrams that came in.", |s| s.core.received),
     ("rtp_received_total", "counter", "RTP packets that came in and authenticated.", |s| s.core.rtp_received),
     ("rtp_sent_total", "counter", "RTP packets sent.", |s| s.core.rtp_sent),
+    ("rtx_sent_total", "counter", "RTP packets sent again: asked for, or to fill a probe.", |s| s.core.rtx_sent),
+    ("padding_sent_total", "counter", "RTP packets that only filled a probe.", |s| s.core.padding_sent),
+    ("nacks_sent_total", "counter", "Messages that asked publishers for packets again.", |s| s.core.nacks_sent),
+    ("key_frames_requested_total", "counter", "Messages that asked publishers for a key frame.", |s| {
+        s.core.key_frames_requested
+    }),
     ("rtcp_received_total", "counter", "RTCP packets that came in and authenticated.", |s| s.core.rtcp_received),
     ("rtcp_sent_total", "counter", "RTCP packets sent.", |s| s.core.rtcp_sent),
     ("sent_bytes_total", "counter", "Bytes of media sent, UDP payload.", |s| s.core.bytes_sent),

@@ -23,7 +23,8 @@ use desk::{Desk, Inbox, Joined};
 use halloo_protocol::{ParticipantId, RoomId};
 use halloo_sfu::{
     JoinRequest, Overloaded, Sfu, SfuHandle, StartError,
-    shard::{Event, EventSink, JoinError},
+    room::RoomSnapshot,
+    shard::{Event, EventSink, JoinError, RoomEntry},
 };
 use halloo_signaling::{MediaCommand, MediaError, MediaEvents, MediaFuture, MediaJoin, MediaJoined, MediaPlane};
 use metrics::Figures;
@@ -32,12 +33,17 @@ pub(super) use settings::{MediaPlan, MediaSettings};
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
 /// Events of the shards that may wait to be passed on; above it rooms keep theirs.
 const MAX_EVENTS: usize = 8_192;
+/// A shard that does not answer an operator within this time is busy.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// From the NTP era's start to the Unix epoch (RFC 5905, section 6).
 const NTP_TO_UNIX_SECONDS: u64 = 2_208_988_800;
 
@@ -55,8 +61,8 @@ impl SfuPlane {
     /// Opens the ports and starts the threads.
     pub(super) fn start(plan: &MediaPlan) -> anyhow::Result<Self> {
         let mut config = plan.config()?;
-        config.ntp_now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-            + std::time::Duration::from_secs(NTP_TO_UNIX_SECONDS);
+        config.ntp_now =
+            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + Duration::from_secs(NTP_TO_UNIX_SECONDS);
         let (event_sender, events) = mpsc::channel(MAX_EVENTS);
         let unit = match Sfu::start(&config, Events(event_sender)) {
             Ok(unit) => Arc::new(unit),
@@ -81,6 +87,36 @@ impl SfuPlane {
     /// Where clients are told to send.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         self.unit.addresses().collect()
+    }
+
+    /// Which shard a room is on.
+    pub(super) fn shard_of(&self, room: &str) -> usize {
+        self.unit.shard_of(room)
+    }
+
+    /// The rooms that are open; `None` where a shard is too busy to say.
+    pub(super) async fn rooms(&self) -> Option<Vec<RoomEntry>> {
+        let (told, mut rooms) = mpsc::unbounded_channel();
+        let reply = move |of_shard| {
+            let _ = told.send(of_shard);
+        };
+        self.unit.rooms(reply).ok()?;
+        let mut all = Vec::new();
+        // The channel ends with the last shard's reply.
+        while let Some(of_shard) = timeout(PATIENCE, rooms.recv()).await.ok()? {
+            all.extend(of_shard);
+        }
+        Some(all)
+    }
+
+    /// A room as it is now, or `None` within where there is none; `None` where its shard is too busy to say.
+    pub(super) async fn snapshot(&self, room: &str) -> Option<Option<RoomSnapshot>> {
+        let (told, snapshot) = oneshot::channel();
+        let reply = move |snapshot| {
+            let _ = told.send(snapshot);
+        };
+        self.unit.snapshot(Arc::from(room), reply).ok()?;
+        timeout(PATIENCE, snapshot).await.ok()?.ok()
     }
 }
 

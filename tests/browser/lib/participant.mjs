@@ -147,11 +147,18 @@ export function install() {
       await pc.setRemoteDescription({ type: 'answer', sdp: via === null ? answer : through(answer, via) });
       return { sdp, reply };
     };
+    // A busy machine sends fewer pictures, not smaller ones: sizes are what the tests look at.
+    me.steady = async () => {
+      const parameters = me.camera.sender.getParameters();
+      await me.camera.sender.setParameters({ ...parameters, degradationPreference: 'maintain-resolution' });
+    };
     me.media = { microphone: 'on', camera: 'on', screen: 'off' };
     const { sdp, reply } = await me.negotiate((sdp) => me.request({ type: 'join_room', room, media: me.media, sdp }));
     me.you = reply.snapshot.you;
     me.joined = { you: me.you, offered: sdp.length, answer: reply.sdp };
     for (const each of reply.snapshot.participants) me.participants.set(each.participant, each);
+    me.adapting = (me.adapting ?? Promise.resolve()).then(me.steady);
+    await me.adapting;
     await connected(pc);
     me.leave = async () => {
       await me.request({ type: 'leave_room', room });

@@ -47,6 +47,11 @@ impl LossControl {
         }
     }
 
+    /// The share that was lost at the last look.
+    pub fn recent(&self) -> f64 {
+        self.looks.back().copied().unwrap_or_default()
+    }
+
     /// The highest target that loss allows.
     pub const fn cap(&self) -> Bitrate {
         self.cap
@@ -56,6 +61,11 @@ impl LossControl {
     pub fn on_result(&mut self, arrived: bool) {
         self.settled += 1;
         self.lost += u32::from(!arrived);
+    }
+
+    /// Forgets what was lost since the last look.
+    pub fn overlook(&mut self, now: Timestamp) {
+        (self.lost, self.settled, self.since) = (0, 0, Some(now));
     }
 
     /// Looks at the loss, when enough was settled; `target` is what is sent at.
@@ -88,7 +98,7 @@ impl LossControl {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Growth, *};
 
     fn run(control: &mut LossControl, from_ms: u64, looks: u64, every: u32) -> Bitrate {
         for look in 0..looks {
@@ -107,6 +117,7 @@ mod tests {
             start: Bitrate::from_kbps(300),
             min: Bitrate::from_kbps(50),
             max: Bitrate::from_kbps(2_000),
+            growth: Growth::ByItself,
         })
     }
 

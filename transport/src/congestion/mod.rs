@@ -53,6 +53,19 @@ const FEEDBACK_TIMEOUT: Duration = Duration::from_millis(600);
 /// Round trip assumed until one was measured.
 const DEFAULT_RTT: Duration = Duration::from_millis(100);
 
+/// A queue longer than this is not probed into.
+const PROBE_MAX_QUEUE: Duration = Duration::from_millis(40);
+
+/// How the target grows where the path's capacity was seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Growth {
+    /// Slowly past it, by itself: for an encoder that follows any target.
+    #[default]
+    ByItself,
+    /// Not past it before a probe carried more: for a forwarder, whose layers come in large steps.
+    ByProbes,
+}
+
 /// Bounds and start of the target.
 #[derive(Clone, Copy, Debug)]
 pub struct CongestionConfig {
@@ -62,6 +75,8 @@ pub struct CongestionConfig {
     pub min: Bitrate,
     /// Highest target.
     pub max: Bitrate,
+    /// How it grows.
+    pub growth: Growth,
 }
 
 /// The controller.
@@ -88,7 +103,7 @@ impl CongestionController {
     pub fn new(config: CongestionConfig) -> Self {
         let min = config.min.max(Bitrate::from_kbps(5));
         let max = config.max.max(min);
-        let config = CongestionConfig { start: config.start.clamp(min, max), min, max };
+        let config = CongestionConfig { start: config.start.clamp(min, max), min, max, ..config };
         Self {
             config,
             throughput: Throughput::new(),
@@ -116,6 +131,31 @@ impl CongestionController {
     #[inline]
     pub fn pacing_rate(&self) -> Bitrate {
         self.target().scale(if self.rate.is_draining() { DRAINING_PACING_FACTOR } else { PACING_FACTOR })
+    }
+
+    /// What the path carries at most, where that was seen: by a queue, or by a probe that it did not carry.
+    pub fn capacity(&self) -> Option<Bitrate> {
+        self.rate.capacity()
+    }
+
+    /// Whether a queue is being emptied: less is sent than the path carries.
+    pub const fn is_draining(&self) -> bool {
+        self.rate.is_draining()
+    }
+
+    /// Whether nothing was learned about the path yet: the target is the one to start with.
+    pub const fn is_guess(&self) -> bool {
+        self.rate.is_guess()
+    }
+
+    /// Whether less is sent than may be: what arrives tells nothing about the path then.
+    pub fn is_application_limited(&self, now: Timestamp) -> bool {
+        self.application.is_limited(now, self.target())
+    }
+
+    /// Share of packets that were lost, of those looked at last.
+    pub fn loss(&self) -> f64 {
+        self.loss.recent()
     }
 
     /// Delay that the path adds to its minimum, as far as known.
@@ -164,7 +204,12 @@ impl CongestionController {
         if self.rate.update(now, &input) {
             self.queue_delay.rebase();
         }
-        self.loss.update(now, rtt, self.rate.target(), self.queue_delay.current());
+        if self.rate.is_draining() {
+            // What a full queue lost is answered for by emptying it: it is not held against the path once more.
+            self.loss.overlook(now);
+        } else {
+            self.loss.update(now, rtt, self.rate.target(), self.queue_delay.current());
+        }
         self.rate.limit(self.loss.cap());
     }
 
@@ -184,7 +229,9 @@ impl CongestionController {
 
     /// A probe to start at `now`, if one is wanted.
     pub fn poll_probe(&mut self, now: Timestamp) -> Option<ProbeCluster> {
-        let calm = !self.rate.is_draining() && self.trendline.usage() != Usage::Over;
+        let calm = !self.rate.is_draining()
+            && self.trendline.usage() != Usage::Over
+            && self.queue_delay.current() <= PROBE_MAX_QUEUE;
         self.schedule.poll(now, self.target(), calm)
     }
 

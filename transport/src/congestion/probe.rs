@@ -26,9 +26,12 @@ const LATER: f64 = 2.0;
 const OUTGROWN: f64 = 1.2;
 /// A target that fell to less than this share of what it was looks for more again soon.
 const FALL: f64 = 0.7;
-/// Time to the next later probe: after a fall or a success, and at most, doubling in between.
+/// Time to the next later probe: after a fall or a success, and at most, doubling in between. Even the longest is short
+/// enough that capacity which returns is used within five seconds; a small probe every three costs a hundredth of the path.
 const SOON: Duration = Duration::from_millis(1_000);
-const LATE: Duration = Duration::from_millis(8_000);
+const LATE: Duration = Duration::from_millis(3_000);
+/// A probe that was due while a queue stood is looked at again after this.
+const NOT_CALM: Duration = Duration::from_millis(250);
 /// Length of a probe, and the packets it needs.
 const LENGTH: Duration = Duration::from_millis(20);
 const PACKETS: u32 = 5;
@@ -103,8 +106,12 @@ impl ProbeSchedule {
             if due > now {
                 return None;
             }
+            if !calm {
+                self.next_at = Some(now + NOT_CALM);
+                return None;
+            }
             self.next_at = Some(now + self.interval);
-            if !calm || target.scale(1.02) >= self.config.max {
+            if target.scale(1.02) >= self.config.max {
                 return None;
             }
             self.queued.push_back(target.scale(LATER));
@@ -247,13 +254,14 @@ impl Cluster {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Growth, *};
     use crate::twcc::PacketKind;
 
     const CONFIG: CongestionConfig = CongestionConfig {
         start: Bitrate::from_kbps(300),
         min: Bitrate::from_kbps(50),
         max: Bitrate::from_kbps(5_000),
+        growth: Growth::ByItself,
     };
     const MS: fn(u64) -> Timestamp = Timestamp::from_millis;
 

@@ -11,7 +11,7 @@
 //! While a queue stands at the narrowest link, what arrives is its capacity, whatever is sent: the drain rate does not
 //! compound with itself.
 
-use super::{CongestionConfig, probe::ProbeResult, trendline::Usage};
+use super::{CongestionConfig, Growth, probe::ProbeResult, trendline::Usage};
 use crate::{time::Timestamp, units::Bitrate};
 use std::time::Duration;
 
@@ -39,6 +39,9 @@ const MAX_DRAIN: Duration = Duration::from_secs(4);
 /// Growth in a second: far from a known capacity, and with a little queue already.
 const GROWTH: f64 = 1.16;
 const CAREFUL_GROWTH: f64 = 1.04;
+/// The same within a capacity that was seen, and how much of that is gone up to.
+const PROVEN_GROWTH: f64 = 1.5;
+const PROVEN_SHARE: f64 = 0.97;
 /// Around the capacity (within this share of it) growth is by packets, not by factors.
 const NEAR_CAPACITY: (f64, f64) = (0.85, 1.15);
 /// The target does not run ahead of what arrives by more than this.
@@ -73,8 +76,9 @@ enum State {
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Drain {
     started: Timestamp,
-    /// The target before.
+    /// The target and the capacity before.
     from: f64,
+    capacity: Option<f64>,
     /// When the queue was last seen to get shorter, and its length then.
     shortened: Timestamp,
     shortest: Duration,
@@ -92,6 +96,8 @@ pub struct RateControl {
     queue_stands_since: Option<Timestamp>,
     /// Feedback messages in a row that told of a choked path.
     choking: u32,
+    /// Nothing was learned about the path yet: the target is a guess.
+    guessed: bool,
 }
 
 impl RateControl {
@@ -106,12 +112,23 @@ impl RateControl {
             last_update: None,
             queue_stands_since: None,
             choking: 0,
+            guessed: true,
         }
     }
 
     /// The target.
     pub fn target(&self) -> Bitrate {
         Bitrate::from_bps(self.target as u64)
+    }
+
+    /// What the path was last seen to carry at most.
+    pub fn capacity(&self) -> Option<Bitrate> {
+        self.capacity.map(|capacity| Bitrate::from_bps(capacity as u64))
+    }
+
+    /// Whether nothing was learned about the path yet.
+    pub const fn is_guess(&self) -> bool {
+        self.guessed
     }
 
     /// Whether a queue is being emptied.
@@ -129,10 +146,12 @@ impl RateControl {
         let mut rebase = false;
         match self.state {
             State::Increase if grows || stands || chokes => {
-                self.capacity = Some(self.arriving(input));
+                self.guessed = false;
+                let before = self.capacity.replace(self.arriving(input));
                 self.state = State::Drain(Drain {
                     started: now,
                     from: self.target,
+                    capacity: before,
                     shortened: now,
                     shortest: input.queue_delay,
                 });
@@ -174,12 +193,19 @@ impl RateControl {
     }
 
     fn increase(&mut self, elapsed: f64, input: &RateInput) {
-        if input.application_limited || input.usage != Usage::Normal {
+        let by_probes = self.config.growth == Growth::ByProbes;
+        let unproven = input.application_limited && !(by_probes && self.capacity.is_some());
+        if unproven || input.usage != Usage::Normal {
             return;
         }
         let near = self
             .capacity
             .is_some_and(|capacity| (NEAR_CAPACITY.0 * capacity..NEAR_CAPACITY.1 * capacity).contains(&self.target));
+        if let (true, Some(capacity)) = (by_probes, self.capacity) {
+            let grown = self.target * PROVEN_GROWTH.powf(elapsed);
+            self.target = grown.min(capacity * PROVEN_SHARE).max(self.target);
+            return;
+        }
         if self.capacity.is_some_and(|capacity| self.target > capacity * NEAR_CAPACITY.1) {
             // Above what was thought possible without a queue: the thought was wrong.
             self.capacity = None;
@@ -222,7 +248,7 @@ impl RateControl {
         // the path's or a busy machine's stall.
         if now.since(drain.started) < rtt + FEEDBACK_INTERVAL {
             self.target = (drain.from * STALL_SHARE).max(self.target);
-            self.capacity = None;
+            self.capacity = drain.capacity.filter(|_| self.config.growth == Growth::ByProbes);
         } else if let Some(capacity) = self.capacity {
             self.target = capacity * RETURN_SHARE;
         }
@@ -239,9 +265,15 @@ impl RateControl {
 
     fn on_probe(&mut self, probe: &ProbeResult) {
         let rate = probe.rate.as_bps() as f64;
-        if self.is_draining() || rate <= self.target {
+        if self.is_draining() {
             return;
         }
+        // The start was a guess: a path that cannot carry it says so with the first probe.
+        let less = rate <= self.target;
+        if less && !(self.guessed && probe.saturated) {
+            return;
+        }
+        self.guessed = false;
         self.target = rate;
         self.capacity = probe.saturated.then_some(rate);
     }
@@ -278,6 +310,7 @@ mod tests {
             start: Bitrate::from_kbps(start),
             min: Bitrate::from_kbps(50),
             max: Bitrate::from_kbps(3_000),
+            growth: Growth::ByItself,
         })
     }
 
@@ -335,6 +368,33 @@ mod tests {
         }
         assert_eq!(busy.target(), Bitrate::from_kbps(1_520));
         assert_eq!(limited.target(), Bitrate::from_kbps(1_000));
+    }
+
+    #[test]
+    fn by_probes_the_target_stays_within_a_capacity_that_was_seen() {
+        let mut control = control(1_000);
+        control.config.growth = Growth::ByProbes;
+        control.update(AT(0), &input(Usage::Over, 600, 200));
+        control.update(AT(200), &input(Usage::Under, 600, 100));
+        for i in 4..100 {
+            control.update(AT(100 * i), &input(Usage::Normal, 590, 5));
+        }
+        assert_eq!(control.target(), Bitrate::from_kbps(582));
+        let carried =
+            ProbeResult { rate: Bitrate::from_kbps(1_200), sent: Bitrate::from_kbps(1_200), saturated: false };
+        control.update(AT(10_000), &RateInput { probed: Some(carried), ..input(Usage::Normal, 590, 5) });
+        assert_eq!((control.target(), control.capacity()), (Bitrate::from_kbps(1_200), None));
+    }
+
+    #[test]
+    fn only_the_first_probe_of_all_lowers_a_target() {
+        let narrow = ProbeResult { rate: Bitrate::from_kbps(280), sent: Bitrate::from_kbps(3_000), saturated: true };
+        let mut control = control(1_000);
+        control.update(AT(0), &RateInput { probed: Some(narrow), ..input(Usage::Normal, 280, 5) });
+        assert_eq!(control.target(), Bitrate::from_kbps(280));
+        let narrower = ProbeResult { rate: Bitrate::from_kbps(100), ..narrow };
+        control.update(AT(100), &RateInput { probed: Some(narrower), ..input(Usage::Normal, 280, 5) });
+        assert!(control.target() >= Bitrate::from_kbps(280));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub use io::{AudioLevel, Event, MAX_PAYLOAD, MediaUnit, ReceivedPacket, SendErro
 pub use stats::{MediaStat, RecvStats, SendStats, SessionStats};
 
 use crate::{
-    congestion::{CongestionConfig, CongestionController},
+    congestion::{CongestionConfig, CongestionController, Growth},
     history::SentMedia,
     nack,
     pacer::{Departure, Pacer, Priority},
@@ -89,6 +89,7 @@ impl Session {
             start: config.start_bitrate,
             min: config.min_bitrate,
             max: config.max_bitrate,
+            growth: Growth::ByItself,
         });
         Self {
             pacer: Pacer::new(congestion.pacing_rate()),

@@ -17,7 +17,10 @@ function fitPicture(video: HTMLVideoElement, mayCrop: MayCrop): void {
   const ratio = videoWidth / videoHeight / (clientWidth / clientHeight);
   const lost = 1 - Math.min(ratio, 1 / ratio);
   const limit = ratio > 1 ? mayCrop.sides : mayCrop.ends;
-  video.style.setProperty('--fit', lost <= limit ? 'cover' : 'contain');
+  const cover = lost <= limit;
+  video.style.setProperty('--fit', cover ? 'cover' : 'contain');
+  // Faces are above the middle.
+  video.style.setProperty('--at', cover ? '50% 30%' : '50% 50%');
 }
 
 /**

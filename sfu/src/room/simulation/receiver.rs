@@ -89,6 +89,9 @@ impl Receiver {
         let mut wire = header.seq();
         if retransmitted {
             assert!(slot.rtx_seen.insert(wire) || slot.rtx_seen.len() > 60_000, "{ssrc:?} sent {wire} twice");
+            if payload.is_empty() {
+                return; // Padding.
+            }
             let (original, rest) = payload.split_first_chunk::<2>().unwrap();
             (wire, payload) = (u16::from_be_bytes(*original), rest);
         }
@@ -117,6 +120,12 @@ impl Receiver {
         }
     }
 
+    /// The highest number that came in a slot.
+    pub(in crate::room) fn newest(&self, ssrc: Ssrc) -> Option<u64> {
+        let slot = self.slots.iter().find(|s| s.config.ssrc == ssrc)?;
+        slot.packets.last_key_value().map(|(seq, _)| *seq)
+    }
+
     /// RTCP for the room: what is missing, key frames, transport feedback.
     pub(in crate::room) fn feedback(&mut self, now: Timestamp) -> Vec<Vec<u8>> {
         let mut out: Vec<Vec<u8>> =
@@ -140,7 +149,7 @@ impl Receiver {
 }
 
 /// What became of a slot's pictures.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(in crate::room) struct Decoded {
     pub(in crate::room) frames: usize,
     pub(in crate::room) key_frames: usize,
@@ -149,6 +158,8 @@ pub(in crate::room) struct Decoded {
     /// Frames that could not be decoded since packets were lost for good.
     pub(in crate::room) lost: usize,
     pub(in crate::room) sources: usize,
+    /// When each frame was complete, and whose it is.
+    pub(in crate::room) times: Vec<(Timestamp, u32)>,
 }
 
 impl Slot {
@@ -166,6 +177,14 @@ impl Slot {
             next = Some(*seq);
         }
         false
+    }
+
+    /// How many packets came between two times, and how many are missing among them.
+    pub(in crate::room) fn received_and_missing(&self, from: Timestamp, until: Timestamp) -> (usize, usize) {
+        let mut inside = self.packets.iter().filter(|(_, p)| (from..until).contains(&p.arrived)).map(|(seq, _)| *seq);
+        let Some(first) = inside.next() else { return (0, 0) };
+        let (count, last) = inside.fold((1, first), |(count, _), seq| (count + 1, seq));
+        (count, (last - first + 1) as usize - count)
     }
 
     /// Checks the order of timestamps and sources, and that what arrived can be decoded. Only packets before `until` count:
@@ -219,6 +238,7 @@ impl Slot {
                     if whole && read.diffs().iter().all(refers) {
                         complete.insert(read.frame_number);
                         decoded.frames += 1;
+                        decoded.times.push((packet.arrived, packet.csrc));
                     } else if gap {
                         decoded.lost += 1;
                     } else {

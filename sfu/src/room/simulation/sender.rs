@@ -61,10 +61,14 @@ pub(in crate::room) struct Sender {
     number: u16,
     pub(in crate::room) key_wanted: bool,
     pub(in crate::room) key_requests: usize,
+    /// Packets that were asked for again.
+    pub(in crate::room) nacked: usize,
     /// -dBov of what is said.
     pub(in crate::room) level: u8,
     /// Bytes of a picture of each spatial layer.
     pub(in crate::room) picture_bytes: usize,
+    /// How much larger a key picture is.
+    pub(in crate::room) key_factor: usize,
     sent: HashMap<u16, Vec<u8>>,
 }
 
@@ -86,8 +90,10 @@ impl Sender {
             number: number(&mut random) as u16,
             key_wanted: false,
             key_requests: 0,
+            nacked: 0,
             level: 100,
             picture_bytes: 1_500,
+            key_factor: 3,
             random,
             sent: HashMap::new(),
         }
@@ -116,7 +122,8 @@ impl Sender {
         let timestamp = self.video_base.wrapping_add((now.as_micros() * 9 / 100) as u32);
         let mut packets = Vec::new();
         for spatial in 0..self.mode.spatial() {
-            let size = (self.picture_bytes << spatial) * if self.since_key < self.mode.spatial() { 3 } else { 1 };
+            let size = (self.picture_bytes << spatial)
+                * if self.since_key < self.mode.spatial() { self.key_factor } else { 1 };
             let count = (size / 1_000).max(1) + (self.random.next_u64() % 2) as usize;
             for i in 0..count {
                 let (first, last) = (i == 0, i + 1 == count);
@@ -179,6 +186,7 @@ impl Sender {
                 self.key_requests += 1;
             } else if let Some(nack) = packet.as_any().downcast_ref::<TransportLayerNack>() {
                 for wire in nack.nacks.iter().flat_map(|pair| pair.into_iter()) {
+                    self.nacked += 1;
                     let Some(packet) = self.sent.get_mut(&wire) else { continue };
                     packet[2..4].copy_from_slice(&self.rtx_seq.to_be_bytes());
                     self.rtx_seq = self.rtx_seq.wrapping_add(1);

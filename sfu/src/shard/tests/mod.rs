@@ -12,7 +12,7 @@ use crate::{
     dtls::Fingerprint,
     ice::Credentials,
 };
-use world::{POISON, Participant, START, World, local};
+use world::{POISON, Participant, SNAPSHOT_PANICS, START, World, local};
 
 #[test]
 fn a_packet_reaches_everybody_else_in_the_room_under_their_own_ssrc() {
@@ -272,6 +272,23 @@ fn a_room_that_panics_takes_down_itself_only() {
     assert_eq!(world.core.stats().rooms_failed, 1);
     let again = world.connect("broken");
     assert!(world.participants[again].client.is_connected());
+}
+
+#[test]
+fn a_room_can_be_looked_into_and_one_that_panics_then_takes_down_itself_only() {
+    let mut world = World::new();
+    for room in ["seen", "seen", "other"] {
+        world.connect(room);
+    }
+    let mut rooms = world.core.rooms();
+    rooms.sort_by(|a, b| a.room.cmp(&b.room));
+    let entry = |room: &str, participants| RoomEntry { room: room.into(), participants };
+    assert_eq!(rooms, [entry("other", 1), entry("seen", 2)]);
+    assert_eq!(world.core.snapshot(world.now, "seen").map(|snapshot| snapshot.history_bytes), Some(2));
+    assert_eq!(world.core.snapshot(world.now, "never"), None);
+    assert_eq!(world.core.snapshot(SNAPSHOT_PANICS, "seen"), None);
+    assert_eq!(world.core.rooms(), [entry("other", 1)]);
+    assert_eq!(world.core.stats().rooms_failed, 1);
 }
 
 #[test]

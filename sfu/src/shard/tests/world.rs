@@ -14,12 +14,15 @@ use crate::{
     dtls::{Certificate, Endpoint, Fingerprint},
     ice::{Credentials, Protocol, TransportAddress},
     room::{
-        self, Command, Egress, Grants, Limits, ParticipantConfig, ParticipantId, ReceiveSlot, RoomConfig, SlotKind,
+        self, Command, Egress, Grants, Limits, ParticipantConfig, ParticipantId, ReceiveSlot, RoomConfig, RoomSnapshot,
+        SlotKind,
     },
     rtp::{ExtensionIds, OutgoingHeader, RtpHeader},
 };
 
 pub(super) const START: Timestamp = Timestamp::from_millis(10_000);
+/// At this time a snapshot of [`Mirror`] panics.
+pub(super) const SNAPSHOT_PANICS: Timestamp = Timestamp::from_millis(99_999_999);
 const TICK: Duration = Duration::from_millis(10);
 /// A payload that makes [`Mirror`] panic.
 pub(super) const POISON: &[u8] = b"poison";
@@ -102,6 +105,15 @@ impl Forwarding for Mirror {
 
     fn poll_event(&mut self) -> Option<room::Event> {
         self.events.pop()
+    }
+
+    fn constrained(&self) -> usize {
+        0
+    }
+
+    fn snapshot(&self, now: Timestamp) -> RoomSnapshot {
+        assert_ne!(now, SNAPSHOT_PANICS);
+        RoomSnapshot { history_bytes: self.members.len(), ..RoomSnapshot::default() }
     }
 }
 
