@@ -3,7 +3,6 @@
 use super::pictures::{Part, Pictures};
 use crate::load::{figures::Counts, offer::AgreedSlot};
 use halloo_sfu::room::SlotKind;
-use halloo_transport::av1::starts_coded_video_sequence;
 use halloo_transport::{
     RtpTime, SeqNo, Timestamp,
     av1::starts_coded_video_sequence,
