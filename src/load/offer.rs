@@ -225,7 +225,7 @@ pub(super) mod tests {
         assert_eq!((participant.incoming_extensions, participant.outgoing_extensions), (IDS, IDS));
 
         let agreed = Agreed::read(&answer).unwrap();
-        assert_eq!(agreed.address, "192.0.2.1:10000".parse().unwrap());
+        assert_eq!(agreed.address, "192.0.2.1:10000".parse::<SocketAddr>().unwrap());
         assert_eq!(agreed.server.fingerprint, [9; 32]);
         assert_eq!((agreed.server.credentials.ufrag(), agreed.slots.len()), ("server12", 12));
         for (slot, theirs) in agreed.slots.iter().zip(&participant.slots) {

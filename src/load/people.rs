@@ -11,6 +11,8 @@ use halloo_transport::Timestamp;
 use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
 
+/// Who leaves sooner after asking for a picture needs not have seen one.
+const TIME_TO_SEE: Duration = Duration::from_secs(2);
 /// Kinds of failure that are told apart.
 const MAX_REASONS: usize = 20;
 
@@ -18,10 +20,19 @@ const MAX_REASONS: usize = 20;
 struct Fare {
     asked: Timestamp,
     connected: Option<Timestamp>,
-    watches: bool,
+    watches: Option<Timestamp>,
+    left: Option<Timestamp>,
     saw: Option<Timestamp>,
     failed: bool,
     over: bool,
+}
+
+impl Fare {
+    /// Whether a picture can be expected: they saw one, or stayed a while after asking for it.
+    fn wanted(&self) -> bool {
+        let stayed = |since: Timestamp| self.left.is_none_or(|left| left.since(since) >= TIME_TO_SEE);
+        self.saw.is_some() || self.watches.is_some_and(stayed)
+    }
 }
 
 /// Everybody.
@@ -53,7 +64,7 @@ pub struct Joins {
 /// How soon there was something to see.
 #[derive(Clone, Default, Debug, PartialEq, Serialize)]
 pub struct FirstPictures {
-    /// Who asked for somebody's pictures.
+    /// Who asked for somebody's pictures, and stayed for two seconds more or saw one.
     pub wanted: usize,
     /// Who got one that can be decoded.
     pub seen: usize,
@@ -68,7 +79,8 @@ impl People {
         if self.all.len() <= at {
             self.all.resize(at + 1, None);
         }
-        let fare = Fare { asked: now, connected: None, watches: false, saw: None, failed: false, over: false };
+        let fare =
+            Fare { asked: now, connected: None, watches: None, left: None, saw: None, failed: false, over: false };
         if let Some(place) = self.all.get_mut(at) {
             *place = Some(fare);
         }
@@ -82,8 +94,11 @@ impl People {
     pub fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::Entered(_) => {}
-            Notice::Watches(number) => self.get(number).into_iter().for_each(|fare| fare.watches = true),
-            Notice::Left(number) => self.get(number).into_iter().for_each(|fare| fare.over = true),
+            Notice::Watches(number, at) => self.get(number).into_iter().for_each(|fare| fare.watches = Some(at)),
+            Notice::Left(number, at) => self.get(number).into_iter().for_each(|fare| {
+                fare.left = Some(at);
+                fare.over = true;
+            }),
             Notice::Failed(number, why) => self.fail(number, why),
         }
     }
@@ -151,7 +166,7 @@ impl People {
     pub fn first_pictures(&self) -> FirstPictures {
         let times = spread(self.fares().filter_map(|fare| Some(fare.saw?.since(fare.asked))));
         FirstPictures {
-            wanted: self.fares().filter(|fare| fare.watches).count(),
+            wanted: self.fares().filter(|fare| fare.wanted()).count(),
             seen: self.fares().filter(|fare| fare.saw.is_some()).count(),
             first_picture_ms: times.summary(),
         }
@@ -183,10 +198,12 @@ mod tests {
         people.told(told(0, 40, Event::Connected));
         people.told(told(1, 160, Event::Connected));
         people.told(told(1, 200, Event::FirstPicture));
-        people.notice(Notice::Watches(1));
+        people.notice(Notice::Watches(1, Timestamp::from_millis(170)));
+        people.notice(Notice::Watches(0, Timestamp::from_millis(100)));
         people.notice(Notice::Failed(2, "refused".to_owned()));
         people.told(told(2, 300, Event::Failed("no handshake".to_owned())));
-        people.notice(Notice::Left(0));
+        people.notice(Notice::Left(0, Timestamp::from_millis(1_900)));
+        people.notice(Notice::Watches(3, Timestamp::from_millis(400)));
         assert_eq!((people.present(), people.going(), people.failed()), (1, 2, 1));
         let joins = people.joins();
         assert_eq!((joins.asked, joins.joined, joins.failed), (4, 2, 2), "one failed and one is on the way");
@@ -195,7 +212,7 @@ mod tests {
         let times = joins.join_ms.unwrap();
         assert!((times.p50 - 40.0).abs() < 1.0 && (times.max - 60.0).abs() < 1.0, "{times:?}");
         let pictures = people.first_pictures();
-        assert_eq!((pictures.wanted, pictures.seen), (1, 1));
+        assert_eq!((pictures.wanted, pictures.seen), (2, 1), "the first left too soon, the last still waits");
     }
 
     #[test]

@@ -256,7 +256,7 @@ mod tests {
         let usage = |cpu, shards| {
             Some(Usage { cpu: Duration::from_millis(cpu), shards: Duration::from_millis(shards), rss_bytes: 1 })
         };
-        let counts = |n| Counts {
+        let counts = |n: i64| Counts {
             packets_received: 1_000 * n,
             bytes_received: 1_000_000 * n,
             pictures_decodable: 60 * n,

@@ -233,8 +233,11 @@ impl Course {
                 self.people.ask(&person, self.stage.clock.now());
                 tokio::spawn(attend(Arc::clone(&self.stage), person, receiver));
             }
-            // A session that has ended needs not be told.
-            Step::Leave(number) => drop(self.leave.remove(&number).map(|leave| leave.send(()))),
+            Step::Leave(number) => {
+                if let Some(leave) = self.leave.remove(&number) {
+                    let _ = leave.send(());
+                }
+            }
         }
     }
 
@@ -280,7 +283,10 @@ impl Course {
         self.stage.workers.iter().for_each(Worker::quiet);
         self.follow(Instant::now() + DRAIN, |_| false).await;
         let counts = self.mark().counts;
-        self.leave.drain().for_each(|(_, leave)| drop(leave.send(())));
+        for (_, leave) in self.leave.drain() {
+            // A session that has ended needs not be told.
+            let _ = leave.send(());
+        }
         self.follow(Instant::now() + LEAVE, |people| people.going() == 0).await;
         counts
     }

@@ -66,10 +66,10 @@ pub struct Stage {
 pub enum Notice {
     /// Let into the room.
     Entered(u32),
-    /// Asked for somebody's picture for the first time.
-    Watches(u32),
-    /// It has ended as it should.
-    Left(u32),
+    /// Asked for somebody's picture for the first time, then.
+    Watches(u32, Timestamp),
+    /// It has ended as it should, then.
+    Left(u32, Timestamp),
     /// It could not join, or is out before its time.
     Failed(u32, String),
 }
@@ -79,7 +79,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// Takes part from now on until told to leave.
 pub async fn attend(stage: Arc<Stage>, person: Person, leave: oneshot::Receiver<()>) {
     let notice = match take_part(&stage, person, leave).await {
-        Ok(()) => Notice::Left(person.number),
+        Ok(()) => Notice::Left(person.number, stage.clock.now()),
         Err(error) => Notice::Failed(person.number, format!("{error:#}")),
     };
     let _ = stage.notices.send(notice);
@@ -206,7 +206,7 @@ impl Link {
             }
             if attendance.watches() && !watches {
                 watches = true;
-                let _ = stage.notices.send(Notice::Watches(person.number));
+                let _ = stage.notices.send(Notice::Watches(person.number, now));
             }
             tokio::select! {
                 message = next(&mut self.socket) => match message? {

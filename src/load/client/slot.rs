@@ -6,6 +6,7 @@ use halloo_sfu::room::SlotKind;
 use halloo_transport::av1::starts_coded_video_sequence;
 use halloo_transport::{
     RtpTime, SeqNo, Timestamp,
+    av1::starts_coded_video_sequence,
     nack::{NackConfig, NackGenerator},
     reception::{Arrival, Reception, Route},
     reports::{LastSenderReport, reception_report},
@@ -67,7 +68,7 @@ pub struct Slot {
 
 impl Slot {
     /// A slot that nothing came on.
-    pub fn new(agreed: AgreedSlot) -> Self {
+    pub(super) fn new(agreed: AgreedSlot) -> Self {
         Self {
             agreed,
             reception: Reception::new(agreed.kind.clock_rate()),
@@ -83,12 +84,12 @@ impl Slot {
     }
 
     /// What the answer said of it.
-    pub const fn agreed(&self) -> AgreedSlot {
+    pub(super) const fn agreed(&self) -> AgreedSlot {
         self.agreed
     }
 
     /// Takes a packet; whether it is a new one.
-    pub fn on_packet(&mut self, now: Timestamp, packet: &Incoming<'_>, counts: &mut Counts) -> bool {
+    pub(super) fn on_packet(&mut self, now: Timestamp, packet: &Incoming<'_>, counts: &mut Counts) -> bool {
         let seq = match self.reception.on_packet(packet.seq, packet.route) {
             Arrival::New(seq) => seq,
             Arrival::Restarted(seq) => {
@@ -152,12 +153,12 @@ impl Slot {
     }
 
     /// Takes the time of a sender report.
-    pub fn on_sender_report(&mut self, now: Timestamp, ntp_middle: u32) {
+    pub(super) fn on_sender_report(&mut self, now: Timestamp, ntp_middle: u32) {
         self.last_report = Some(LastSenderReport { ntp_middle, arrived_at: now });
     }
 
     /// What is wanted now. To be called again until there is nothing.
-    pub fn poll(&mut self, now: Timestamp, counts: &mut Counts) -> Option<Wanted> {
+    pub(super) fn poll(&mut self, now: Timestamp, counts: &mut Counts) -> Option<Wanted> {
         if self.agreed.kind == SlotKind::Audio {
             return None;
         }
@@ -185,7 +186,7 @@ impl Slot {
     }
 
     /// When [`Slot::poll`] is next worth calling.
-    pub fn next_timeout(&self) -> Option<Timestamp> {
+    pub(super) fn next_timeout(&self) -> Option<Timestamp> {
         let stuck = self.stuck_since.map(|since| {
             let give_up = if self.pictures.is_decoding() { since + GIVE_UP } else { Timestamp::MAX };
             self.key_frame_due(since).min(give_up)
@@ -194,7 +195,7 @@ impl Slot {
     }
 
     /// The block of a receiver report, where something was received.
-    pub fn report(&mut self, now: Timestamp) -> Option<ReceptionReport> {
+    pub(super) fn report(&mut self, now: Timestamp) -> Option<ReceptionReport> {
         let block = self.reception.report()?;
         Some(reception_report(now, self.agreed.ssrc, &block, self.last_report))
     }

@@ -119,7 +119,7 @@ impl World {
             Publisher::new(&own, Arc::clone(&self.common.clip), departures, turns, &mut self.random)
         });
         let agreed = Agreed::read(&negotiated.answer).unwrap();
-        assert_eq!(agreed.address, SERVER.parse().unwrap());
+        assert_eq!(agreed.address, SERVER.parse::<SocketAddr>().unwrap());
         let room = self.room.clone();
         let client = MediaClient::new(self.now, &self.common, &own, &agreed, room, publisher, index as u64);
         self.clients.push(client.unwrap());
@@ -218,15 +218,15 @@ fn what_is_lost_on_both_ways_is_asked_for_again_and_repaired() {
     world.join(true);
     world.join(false);
     world.run(Duration::from_secs(2));
-    world.loss = 0.05;
+    world.loss = 0.1;
     world.run(Duration::from_secs(10));
     world.stop_publishing();
     let counts = world.figures.counts;
-    assert!(counts.repaired > 10 && counts.asked_again > 5, "{counts:?}");
-    assert_eq!((counts.altered, counts.duplicates >= 0), (0, true));
-    // Sound is not repaired, pictures are.
+    assert!(counts.repaired > 10 && counts.asked_again > 8, "{counts:?}");
+    assert_eq!(counts.altered, 0);
+    // Sound is not repaired, pictures are: what is missing in the end is of sound, a tenth lost on each of two ways.
     let sound = counts.packets_sent - counts.pictures_sent * 2;
-    assert!(counts.lost <= sound / 10, "{counts:?}");
+    assert!((1..=sound / 4).contains(&counts.lost), "{counts:?}");
     assert!(counts.pictures_decodable >= counts.pictures_sent * 9 / 10, "{counts:?}");
 }
 
