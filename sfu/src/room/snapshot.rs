@@ -331,7 +331,7 @@ fn round(value: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::{
-        av1::writer::Mode,
+        av1::synthetic::Mode,
         room::{
             Command, VideoWish,
             simulation::{Link, Meeting},

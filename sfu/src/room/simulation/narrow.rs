@@ -1,7 +1,7 @@
 //! What a subscriber behind a narrow or a bad link gets in a room of nine, and that nobody else notices.
 
 use super::{super::VideoWish, Command, Link, Meeting, SourceKind};
-use crate::{av1::writer::Mode, room::Limits};
+use crate::{av1::synthetic::Mode, room::Limits};
 use halloo_transport::{Bitrate, Timestamp};
 use std::time::Duration;
 

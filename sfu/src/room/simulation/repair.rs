@@ -1,7 +1,7 @@
 //! What is asked for again, repeated, padded and paced, and how much of it at most.
 
 use super::{super::VideoWish, Command, Link, Meeting, Outbox, SourceKind};
-use crate::{av1::writer::Mode, room::SlotKind};
+use crate::{av1::synthetic::Mode, room::SlotKind};
 use halloo_transport::{Bitrate, SeqNo, Timestamp};
 use std::time::Duration;
 

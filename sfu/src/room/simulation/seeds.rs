@@ -5,7 +5,7 @@
 //! one.
 
 use super::{super::VideoWish, Command, Grants, Link, Meeting, SourceId, SourceKind};
-use crate::av1::writer::Mode;
+use crate::av1::synthetic::Mode;
 use halloo_transport::{Timestamp, random::Random};
 use std::time::Duration;
 
