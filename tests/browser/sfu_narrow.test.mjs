@@ -132,6 +132,7 @@ function change({ at: from, ...before }, { at: to, ...after }, numbers) {
         kbps: round(((picture.bytes - was.bytes) * 8e-3) / seconds),
         repaired_kbps: round(((picture.repaired - was.repaired) * 8e-3) / seconds),
         key_frames: picture.keyFrames - was.keyFrames,
+        asked_for: picture.asked - was.asked,
         lost: picture.packetsLost - was.packetsLost,
       };
       const whose = names.get(picture.source.participant);

@@ -18,6 +18,13 @@ pub struct Goal {
     pub temporal: u8,
 }
 
+impl Goal {
+    /// What decides the picture's size: encoding and spatial layer.
+    pub const fn size(&self) -> (u8, u8) {
+        (self.encoding, self.spatial)
+    }
+}
+
 /// What a packet says of layers.
 #[derive(Clone, Copy, Debug)]
 pub struct PacketLayers<'a> {

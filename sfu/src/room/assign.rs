@@ -70,7 +70,6 @@ impl Room {
             slot.stream.restart();
             slot.stream.selector().set_goal(None);
             slot.announced = change.source;
-            slot.given_up_at = None;
             if let Some(section) = before.and_then(|source| self.section_mut(source)) {
                 section.remove_listener(listener);
             }

@@ -20,9 +20,6 @@ const FEWER_AFTER: Duration = Duration::from_millis(1_000);
 /// Spatial layers of the richest AV1 mode. Not how many a publisher sends now: one that was told to send fewer would never be
 /// told to send more.
 const ALL_SPATIAL_LAYERS: u8 = 3;
-/// A picture that was given up for want of bandwidth stays away for so long, so that it does not come and go: each return costs a
-/// key frame. The pinned one comes back at once.
-const BACK_AFTER: Duration = Duration::from_millis(2_000);
 /// A slot's height where the subscriber never said.
 const DEFAULT_HEIGHT: u32 = 360;
 
@@ -79,14 +76,15 @@ impl Room {
                 subscriber.slots.get(usize::from(listener.slot))?.desired
             });
             let all = RequestedLayers { encodings: section.streams.len() as u8, spatial: ALL_SPATIAL_LAYERS };
+            let as_told = section.requested.filter(|told| told.encodings > 0).unwrap_or(all);
             let layers = wanted
                 .map(|desired| match desired {
                     Desired::All => all,
-                    Desired::Goal(goal) => RequestedLayers { encodings: goal.encoding + 1, spatial: goal.spatial + 1 },
+                    Desired::Top(goal) => [as_told, up_to(goal)].into_iter().max_by_key(|layers| rank(*layers)).unwrap_or(as_told),
+                    Desired::Goal(goal) => up_to(goal),
                 })
-                .max_by_key(|layers| (layers.encodings, layers.spatial))
+                .max_by_key(|layers| rank(*layers))
                 .unwrap_or(RequestedLayers { encodings: 0, spatial: 0 });
-            let rank = |layers: RequestedLayers| (layers.encodings, layers.spatial);
             let told = section.requested;
             if told == Some(layers) {
                 section.fewer_since = None;
@@ -104,11 +102,22 @@ impl Room {
     }
 }
 
+const fn up_to(goal: Goal) -> RequestedLayers {
+    RequestedLayers { encodings: goal.encoding + 1, spatial: goal.spatial + 1 }
+}
+
+const fn rank(layers: RequestedLayers) -> (u8, u8) {
+    (layers.encodings, layers.spatial)
+}
+
 /// What a slot would get if there were bandwidth: its publisher has to go on sending that, or nobody could ever get it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Desired {
-    /// These layers fill its tile.
+    /// These layers fill its tile, and there are larger ones.
     Goal(Goal),
+    /// The largest of what is sent now fills its tile. How many layers that is says nothing of how many the publisher has: it
+    /// may send one of full size, so what it was told stays right.
+    Top(Goal),
     /// Nothing that is sent now fills its tile.
     All,
 }
@@ -153,16 +162,25 @@ impl Scratch {
         let too_little = allocations.iter().zip(unlimited.iter()).any(|(given, best)| given.goal != best.goal);
         let thin = subscriber.is_thin(now, too_little);
         subscriber.wants_more = false;
+        if !too_little {
+            subscriber.comebacks.on_plenty();
+        }
         for ((want, given), best) in wants.iter().zip(allocations.iter()).zip(unlimited.iter()) {
             let Some(slot) = subscriber.slots.get_mut(want.slot) else { continue };
             let pinned = want.class == Class::Pinned;
-            let back = slot.given_up_at.is_none_or(|at| pinned || now.since(at) >= BACK_AFTER);
-            let given_goal = given.goal.filter(|_| want.current.is_some() || back);
+            let starts = want.current.is_none() && !pinned && too_little;
+            let given_goal = given.goal.filter(|_| !starts || subscriber.comebacks.may_start(now, subscriber.allocated_by));
+            if starts && given_goal.is_some() {
+                subscriber.comebacks.on_start(now);
+            }
             let goal = given_goal.map(|goal| if thin { Goal { temporal: 0, ..goal } } else { goal });
             slot.stream.selector().set_goal(goal);
-            let largest = layers.get(want.first..want.end).unwrap_or_default().iter().map(|l| l.height).max();
+            let sent = layers.get(want.first..want.end).unwrap_or_default();
+            let largest = sent.iter().map(|l| l.height).max();
             let fills = |height: u32| f64::from(height) >= f64::from(want.height) * TILE_SHARE;
+            let is_top = |goal: Goal| sent.last().is_some_and(|l| l.goal.size() == goal.size());
             slot.desired = match best.goal {
+                Some(goal) if largest.is_none_or(fills) && is_top(goal) => Some(Desired::Top(goal)),
                 Some(goal) if largest.is_none_or(fills) => Some(Desired::Goal(goal)),
                 _ if want.height == 0 => None,
                 _ => Some(Desired::All),

@@ -11,6 +11,7 @@
 mod assign;
 mod audio_rate;
 mod bandwidth;
+mod comebacks;
 mod config;
 mod feedback;
 mod forward;

@@ -225,7 +225,7 @@ impl Room {
         let selector = slot.stream.selected();
         let video = slot.config.kind == SlotKind::Video;
         let wanted = match slot.desired {
-            Some(Desired::Goal(goal)) => Some(goal),
+            Some(Desired::Goal(goal) | Desired::Top(goal)) => Some(goal),
             _ => None,
         };
         SlotSnapshot {
@@ -256,10 +256,10 @@ impl Room {
         match (slot.desired, selector.goal()) {
             (None, _) => "not shown: its tile has no height",
             (Some(_), None) => "the estimate is too low for its lowest layer",
-            (Some(Desired::Goal(wanted)), Some(given)) if given < wanted => "the estimate is too low for more",
+            (Some(Desired::Goal(wanted) | Desired::Top(wanted)), Some(given)) if given < wanted => "the estimate is too low for more",
             (Some(_), Some(_)) if selector.needs_key_frame().is_some() => "waits for a key frame",
             (Some(Desired::All), Some(_)) => "the source sends nothing larger now",
-            (Some(Desired::Goal(_)), Some(_)) => "fills its tile",
+            (Some(Desired::Goal(_) | Desired::Top(_)), Some(_)) => "fills its tile",
         }
     }
 

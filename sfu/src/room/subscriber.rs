@@ -16,6 +16,7 @@
 use super::{
     audio_rate::AudioRate,
     bandwidth::Desired,
+    comebacks::Comebacks,
     config::{Limits, ParticipantConfig, ParticipantId, ReceiveSlot, SlotKind, SourceId},
     history::StoredPacket,
     interface::{Egress, VideoWish},
@@ -79,8 +80,6 @@ pub(super) struct Slot {
     pub(super) announced: Option<SourceId>,
     /// The layers that it would get if there were bandwidth.
     pub(super) desired: Option<Desired>,
-    /// When it last lost its picture for want of bandwidth.
-    pub(super) given_up_at: Option<Timestamp>,
     rtx_seq: u16,
     /// Where the retransmission stream is in time.
     rtx_timestamp: u32,
@@ -133,6 +132,8 @@ pub(super) struct Subscriber {
     connected_at: Timestamp,
     /// More bandwidth would be used if it were there.
     pub(super) wants_more: bool,
+    /// When pictures may start.
+    pub(super) comebacks: Comebacks,
     /// The target that slots were last given layers by.
     pub(super) allocated_by: Bitrate,
     /// What sound takes.
@@ -173,6 +174,7 @@ impl Subscriber {
             last_sent_at: Timestamp::ZERO,
             connected_at: Timestamp::ZERO,
             wants_more: false,
+            comebacks: Comebacks::default(),
             allocated_by: Bitrate::ZERO,
             audio: AudioRate::default(),
             counts: Counts::default(),
@@ -199,7 +201,6 @@ impl Subscriber {
                 showing: None,
                 announced: None,
                 desired: None,
-                given_up_at: None,
                 rtx_seq: self.random.first_sequence_number(),
                 rtx_timestamp: timestamp,
                 packets: 0,
@@ -345,9 +346,8 @@ impl Subscriber {
     /// Drops what waits of a slot whose picture was given up.
     pub(super) fn give_up(&mut self, now: Timestamp, slot: usize) {
         // A path that is new takes a moment to show what it carries: that is not the picture's fault.
-        let new = self.is_new(now);
-        if let Some(state) = self.slots.get_mut(slot).filter(|_| !new) {
-            state.given_up_at = Some(now);
+        if !self.is_new(now) {
+            self.comebacks.on_give_up(now, self.allocated_by);
         }
         let dropped = self.pacer.retain(|departing| usize::from(departing.slot) != slot);
         self.counts.cut += u64::from(dropped > 0);

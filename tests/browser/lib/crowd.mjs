@@ -117,8 +117,9 @@ export function figures(page) {
           .map((stat) => {
             const { mid, framesReceived, framesDecoded, frameHeight, bytesReceived, packetsLost } = stat;
             const [keyFrames, repaired] = [stat.keyFramesDecoded ?? 0, stat.retransmittedBytesReceived ?? 0];
+            const asked = stat.pliCount ?? 0;
             const [source, bytes] = [me.slots.get(mid) ?? null, bytesReceived + stat.headerBytesReceived];
-            return { mid, source, framesReceived, framesDecoded, frameHeight, bytes, keyFrames, repaired, packetsLost };
+            return { mid, source, framesReceived, framesDecoded, frameHeight, bytes, keyFrames, asked, repaired, packetsLost };
           }),
         samples: sum(sounds, 'totalSamplesReceived'),
         concealed: sum(sounds, 'concealedSamples') - sum(sounds, 'silentConcealedSamples'),

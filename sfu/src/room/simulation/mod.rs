@@ -25,7 +25,7 @@ use crate::{
 };
 use halloo_transport::{Bitrate, Ssrc, Timestamp, random::Random};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
@@ -101,6 +101,8 @@ pub(in crate::room) struct Meeting {
     sent: HashMap<u32, Vec<Sent>>,
     /// When slots were given another source, by SSRC.
     changes: HashMap<u32, Vec<Timestamp>>,
+    /// Slots that pictures go out in.
+    streaming: HashSet<u32>,
     pub(in crate::room) limits: Limits,
 }
 
@@ -117,6 +119,7 @@ impl Meeting {
             count: 0,
             sent: HashMap::new(),
             changes: HashMap::new(),
+            streaming: HashSet::new(),
             limits: Limits {
                 start_receive: Bitrate::from_kbps(8_000),
                 publish: Bitrate::from_kbps(50_000),
@@ -239,7 +242,17 @@ impl Meeting {
         }
         for client in &mut self.clients {
             let subscriber = self.room.subscribers.get(client.id.index()).and_then(Option::as_ref);
-            client.cut |= subscriber.is_some_and(|s| s.id == client.id && s.counts.cut > 0);
+            let Some(subscriber) = subscriber.filter(|s| s.id == client.id) else { continue };
+            client.cut |= subscriber.counts.cut > 0;
+            // A picture that is given up, since there is no bandwidth for it, is not repaired either.
+            for slot in &subscriber.slots {
+                let ssrc = slot.config.ssrc.0;
+                if slot.stream.selected().encoding().is_some() {
+                    self.streaming.insert(ssrc);
+                } else if self.streaming.remove(&ssrc) {
+                    self.changes.entry(ssrc).or_default().push(self.now);
+                }
+            }
         }
         while let Some(event) = self.room.poll_event() {
             self.note_change(&event);
@@ -382,8 +395,9 @@ impl Meeting {
                 let (Some((source, from)), Some((other, to))) = (from, to) else { continue };
                 assert_eq!(source, other, "a gap at a switch: {a} to {b} of {ssrc}");
                 let got = self.clients.iter().find_map(|c| c.delivered.get(source)).unwrap();
-                // What comes after the slot went over to something else is too late.
+                // What comes after the slot went over to something else is too late; what came just now waits to leave.
                 let goes_on = |came: &Timestamp| {
+                    self.now.since(*came) > Duration::from_millis(200) &&
                     let of_it = |(stamp, at): &&(Option<(u32, u64)>, Timestamp)| {
                         at > came && stamp.is_some_and(|(ssrc, seq)| ssrc == *source && seq < to + 200)
                     };
@@ -392,7 +406,13 @@ impl Meeting {
                 let in_time =
                     |came: &Timestamp| goes_on(came) && !changes.iter().any(|change| (at..=&came).contains(&change));
                 let lost = (from + 1..*to).filter(|seq| !got.get(seq).is_some_and(in_time)).count() as u64;
-                assert!(b - a - 1 <= lost, "{ssrc}: {} numbers between {a} and {b}, {lost} lost", b - a - 1);
+                assert!(
+                    b - a - 1 <= lost,
+                    "{ssrc}: {} numbers between {a} and {b}, {lost} lost; after {source}'s {from}, sent at {at:?}, came {:?}; the slot \
+                     changed at {changes:?}",
+                    b - a - 1,
+                    (from + 1..=*to).map(|seq| (seq, got.get(&seq))).collect::<Vec<_>>(),
+                );
             }
         }
     }

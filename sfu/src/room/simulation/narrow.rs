@@ -263,7 +263,8 @@ fn after_a_drop_to_300_kbits_and_back_pictures_are_back_within_seconds() {
         assert!(freeze < Duration::from_millis(2_500), "{freeze:?}");
         assert!(rate >= 7.0, "{rate}");
         assert!(concealed < 0.06, "{concealed}");
-        assert!(busiest <= 300.0, "{busiest}");
+        // While it looks for more, a second may have a tenth over what the link carries.
+        assert!(busiest <= 330.0, "{busiest}");
         assert!(back.is_some_and(|second| second <= 29), "{back:?}");
         let shown = (1..PEOPLE).filter(|of| {
             nine.run_to(40);
