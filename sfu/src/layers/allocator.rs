@@ -8,8 +8,12 @@
 use super::Goal;
 use halloo_transport::Bitrate;
 
-/// What a layer that is not sent yet has to fit with: a fifth to spare.
+/// What a larger picture that is not sent yet has to fit with: a fifth to spare, since it begins with a key frame.
 const UPWARD_MARGIN: f64 = 1.2;
+/// The same for more pictures of the same size a second, which come and go at no cost; and the share of them that has to fit for
+/// them to stay.
+const TEMPORAL_MARGIN: f64 = 1.05;
+const TEMPORAL_KEPT: f64 = 0.9;
 /// The share of a picture's lowest layer that has to fit for it to come, and to stay.
 const LOWEST_MARGIN: f64 = 1.05;
 const LOWEST_KEPT: f64 = 0.8;
@@ -113,11 +117,18 @@ fn choose<'a>(request: &Request<'a>, pass: Pass, budget: u64) -> Option<&'a Laye
     let candidates = request.layers.iter().enumerate().filter(|(_, l)| size.is_none_or(|size| l.height <= size));
     let fits = |(index, layer): &(usize, &Layer)| {
         let kept = current.is_some_and(|current| *index <= current);
-        let share = match (*index, kept) {
-            (0, true) => LOWEST_KEPT,
-            (0, false) => LOWEST_MARGIN,
-            (_, true) => 1.0,
-            (_, false) => UPWARD_MARGIN,
+        let below = index.checked_sub(1).and_then(|below| request.layers.get(below));
+        // More or fewer pictures of the size that goes out already.
+        let temporal = [request.current, below.map(|below| below.goal)]
+            .iter()
+            .all(|goal| goal.is_some_and(|goal| goal.size() == layer.goal.size()));
+        let share = match (*index, temporal, kept) {
+            (0, _, true) => LOWEST_KEPT,
+            (0, _, false) => LOWEST_MARGIN,
+            (_, true, true) => TEMPORAL_KEPT,
+            (_, true, false) => TEMPORAL_MARGIN,
+            (_, false, true) => 1.0,
+            (_, false, false) => UPWARD_MARGIN,
         };
         layer.rate.scale(share).as_bps() <= budget
     };
@@ -194,7 +205,8 @@ mod tests {
     #[test]
     fn frames_are_dropped_before_the_picture_is() {
         let pinned = |kbps, current| goals(kbps, &[request(Class::Pinned, 720, current)])[0];
-        assert_eq!(pinned(140, Some(goal(0, 2))), Some(goal(0, 1)));
+        assert_eq!(pinned(140, Some(goal(0, 2))), Some(goal(0, 2)), "frames stay while they nearly fit");
+        assert_eq!(pinned(130, Some(goal(0, 2))), Some(goal(0, 1)));
         assert_eq!(pinned(80, Some(goal(0, 1))), Some(goal(0, 0)));
         let others = [request(Class::Visible, 720, Some(goal(1, 2))), request(Class::Pinned, 180, None)];
         assert_eq!(goals(100, &others), [None, Some(goal(0, 0))], "and the others' pictures before the pinned one's");

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// What is kept free for one voice, headers and all, however quiet it is now.
 const LEAST_AUDIO: Bitrate = Bitrate::from_kbps(24);
 /// Share of the estimate for media; the rest is retransmissions, probes and key frames.
-const MEDIA_SHARE: f64 = 0.92;
+const MEDIA_SHARE: f64 = 0.95;
 /// For this long fewer layers are wanted before the publisher is told.
 const FEWER_AFTER: Duration = Duration::from_millis(1_000);
 /// Spatial layers of the richest AV1 mode. Not how many a publisher sends now: one that was told to send fewer would never be
@@ -80,7 +80,9 @@ impl Room {
             let layers = wanted
                 .map(|desired| match desired {
                     Desired::All => all,
-                    Desired::Top(goal) => [as_told, up_to(goal)].into_iter().max_by_key(|layers| rank(*layers)).unwrap_or(as_told),
+                    Desired::Top(goal) => {
+                        [as_told, up_to(goal)].into_iter().max_by_key(|layers| rank(*layers)).unwrap_or(as_told)
+                    }
                     Desired::Goal(goal) => up_to(goal),
                 })
                 .max_by_key(|layers| rank(*layers))
@@ -165,11 +167,20 @@ impl Scratch {
         if !too_little {
             subscriber.comebacks.on_plenty();
         }
+        // Frames of the pinned picture come before pictures that are not there yet.
+        let pinned_short = requests.iter().zip(allocations.iter()).any(|(request, given)| {
+            let more = |layer: &Layer| {
+                given.goal.is_some_and(|goal| goal.size() == layer.goal.size() && goal.temporal < layer.goal.temporal)
+            };
+            request.class == Class::Pinned && request.layers.iter().any(more)
+        });
         for ((want, given), best) in wants.iter().zip(allocations.iter()).zip(unlimited.iter()) {
             let Some(slot) = subscriber.slots.get_mut(want.slot) else { continue };
             let pinned = want.class == Class::Pinned;
             let starts = want.current.is_none() && !pinned && too_little;
-            let given_goal = given.goal.filter(|_| !starts || subscriber.comebacks.may_start(now, subscriber.allocated_by));
+            let given_goal = given
+                .goal
+                .filter(|_| !starts || (!pinned_short && subscriber.comebacks.may_start(now, subscriber.allocated_by)));
             if starts && given_goal.is_some() {
                 subscriber.comebacks.on_start(now);
             }

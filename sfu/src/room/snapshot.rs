@@ -256,7 +256,9 @@ impl Room {
         match (slot.desired, selector.goal()) {
             (None, _) => "not shown: its tile has no height",
             (Some(_), None) => "the estimate is too low for its lowest layer",
-            (Some(Desired::Goal(wanted) | Desired::Top(wanted)), Some(given)) if given < wanted => "the estimate is too low for more",
+            (Some(Desired::Goal(wanted) | Desired::Top(wanted)), Some(given)) if given < wanted => {
+                "the estimate is too low for more"
+            }
             (Some(_), Some(_)) if selector.needs_key_frame().is_some() => "waits for a key frame",
             (Some(Desired::All), Some(_)) => "the source sends nothing larger now",
             (Some(Desired::Goal(_) | Desired::Top(_)), Some(_)) => "fills its tile",

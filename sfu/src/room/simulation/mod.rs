@@ -397,11 +397,11 @@ impl Meeting {
                 let got = self.clients.iter().find_map(|c| c.delivered.get(source)).unwrap();
                 // What comes after the slot went over to something else is too late; what came just now waits to leave.
                 let goes_on = |came: &Timestamp| {
-                    self.now.since(*came) > Duration::from_millis(200) &&
                     let of_it = |(stamp, at): &&(Option<(u32, u64)>, Timestamp)| {
                         at > came && stamp.is_some_and(|(ssrc, seq)| ssrc == *source && seq < to + 200)
                     };
-                    by_seq.range(b..).map(|(_, sent)| sent).any(|sent| of_it(&sent))
+                    let early = self.now.since(*came) > Duration::from_millis(200);
+                    early && by_seq.range(b..).map(|(_, sent)| sent).any(|sent| of_it(&sent))
                 };
                 let in_time =
                     |came: &Timestamp| goes_on(came) && !changes.iter().any(|change| (at..=&came).contains(&change));
