@@ -103,7 +103,7 @@ fn wait_for_pictures(folder: &Path) -> u32 {
     let folder_name = folder.display().to_string();
     loop {
         let sent = std::fs::read_to_string(folder.join("sent.jsonl")).unwrap_or_default().lines().count();
-        let process = processes().find(|(_, arguments)| arguments.iter().any(|argument| *argument == folder_name));
+        let process = processes().find(|(_, arguments)| arguments.contains(&folder_name));
         if let (true, Some((id, _))) = (sent >= 30, process) {
             return id;
         }

@@ -39,11 +39,11 @@ impl Descriptor {
             bits.push(0, 6);
             bits.push(0, 5);
             // The second template is of the same layer, and the last.
-            bits.push(0b00_11, 4);
+            bits.push(0b0011, 4);
             // Both are switch points of the target.
-            bits.push(0b10_10, 4);
+            bits.push(0b1010, 4);
             // No difference; one difference of 1 (coded as 0).
-            bits.push(0b0_1_0000_0, 7);
+            bits.push(0b010_0000, 7);
             // No chains.
             bits.push(0, 1);
             // The size of the pictures.

@@ -158,7 +158,7 @@ impl Generator {
         let floor = Floor::start(&addresses);
         let clock = Clock::start();
         let peer = |(index, socket): (usize, Socket)| {
-            let (out, into) = (Key::new(index as u16, 0), Key::new(index as u16, 1));
+            let [out, into] = [0, 1].map(|direction| Box::new(Key::new(index as u16, direction)));
             Peer::new(socket, floor.address, Protection::Floor { out, into }, clock, index as u32)
         };
         let peers = sockets.into_iter().enumerate().map(peer).collect();

@@ -52,9 +52,9 @@ pub(crate) enum Protection {
     /// Keys of the floor.
     Floor {
         /// What it sends with.
-        out: Key,
+        out: Box<Key>,
         /// What it receives with.
-        into: Key,
+        into: Box<Key>,
     },
 }
 

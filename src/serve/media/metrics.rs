@@ -46,8 +46,11 @@ const FIGURES: [Figure; 23] = [
     ("tcp_refused_total", "counter", "TCP connections closed at once: too many there.", |s| s.tcp.refused),
 ];
 
+/// A reason, and how many times it was the one.
+type Reason = (&'static str, fn(&ShardStats) -> u64);
+
 /// Figures with a line for each reason: name, help, reasons.
-const BY_REASON: [(&str, &str, &[(&str, fn(&ShardStats) -> u64)]); 2] = [
+const BY_REASON: [(&str, &str, &[Reason]); 2] = [
     (
         "dropped_total",
         "Datagrams that came in and were dropped, by reason.",

@@ -106,11 +106,7 @@ fn perform(meeting: &mut Meeting, operation: Operation) {
             let wishes = vec![wish(camera(other), true), wish(camera(0), false)];
             meeting.command(Command::Show { by: meeting.clients[who].id, wishes, others: (320, 180) });
         }
-        Operation::Leave(who) => {
-            if present(meeting, who) && meeting.room.len() > 3 {
-                meeting.leave(who);
-            }
-        }
+        Operation::Leave(who) if present(meeting, who) && meeting.room.len() > 3 => meeting.leave(who),
         Operation::Reconnect(who) if present(meeting, who) => {
             let id = meeting.clients[who].id;
             meeting.disturbed(who);
