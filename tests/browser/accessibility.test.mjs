@@ -130,6 +130,8 @@ test('a room by keyboard alone', options, async (t) => {
   const { page, problems } = await launch(t, { folder, name: 'anna' });
   const focused = () => page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent);
   await page.goto(server.url);
+  // The name has the focus as soon as the page is there.
+  await page.locator('input:focus').waitFor();
   await page.keyboard.type('anna');
   await page.keyboard.press('Enter');
   await page.getByRole('button', { name: 'Sign out' }).waitFor();
