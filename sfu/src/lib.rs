@@ -13,6 +13,7 @@ pub mod handle;
 pub mod ice;
 pub mod layers;
 pub mod net;
+mod prefetch;
 pub mod room;
 pub mod rtp;
 pub mod sdp;

@@ -23,16 +23,12 @@ use halloo_sfu::{
     shard::Event,
 };
 use halloo_transport::{Bitrate, Mid, PayloadType, Ssrc, Timestamp};
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    time::Timespec,
-};
-
 use crate::{
     cpu,
     floor::{Floor, Key},
     janus::{ADDRESS, Connection, Janus, Own},
     peer::{AV1, AV1_RTX, Counts, IDS, OPUS, Peer, Protection},
+    schedule::Schedule,
     traffic::Playback,
 };
 
@@ -143,6 +139,9 @@ pub(crate) struct Generator {
     scenario: Scenario,
     forwarder: Forwarder,
     peers: Vec<Peer>,
+    /// Places of those who play.
+    players: Vec<usize>,
+    schedule: Schedule,
     clock: Clock,
     receiver: Receiver,
 }
@@ -203,7 +202,7 @@ impl Generator {
             let Forwarder::Janus(janus) = &own.forwarder else { unreachable!() };
             let feeds: Vec<_> = (0..scenario.publishers).filter(|feed| *feed != index).collect();
             let peer = connection(own.peers.len(), &mut |own| janus.subscribe(own, &feeds));
-            own.peers.push(peer);
+            own.push(peer);
             own.connect();
         }
         own
@@ -219,7 +218,22 @@ impl Generator {
     }
 
     fn new(scenario: Scenario, forwarder: Forwarder, peers: Vec<Peer>, clock: Clock) -> Self {
-        Self { scenario, forwarder, peers, clock, receiver: Receiver::new() }
+        let mut own = Self {
+            scenario,
+            forwarder,
+            peers: Vec::new(),
+            players: Vec::new(),
+            schedule: Schedule::new(),
+            clock,
+            receiver: Receiver::new(),
+        };
+        peers.into_iter().for_each(|peer| own.push(peer));
+        own
+    }
+
+    fn push(&mut self, peer: Peer) {
+        self.schedule.add(&peer.socket);
+        self.peers.push(peer);
     }
 
     /// Lets media flow until it flows evenly, then measures.
@@ -265,7 +279,7 @@ impl Generator {
         let (handle, endpoint) = forwarder?;
         let index = self.peers.len();
         let (peer, id) = join(handle, endpoint, self.clock, self.scenario, index);
-        self.peers.push(peer);
+        self.push(peer);
         Some((id, index))
     }
 
@@ -274,6 +288,7 @@ impl Generator {
         let Forwarder::Sfu { handle, .. } = &self.forwarder else { return };
         let index = self.peers.len() - 1;
         let _ = handle.leave(room_name(self.scenario.room(index) % self.scenario.rooms), id);
+        self.schedule.remove_last();
         self.peers.pop();
     }
 
@@ -331,7 +346,9 @@ impl Generator {
         let scenario = self.scenario;
         let publishers = (scenario.publishers * scenario.rooms) as u32;
         let places = (0..scenario.people()).filter(|index| scenario.publishes(*index));
+        self.players.clear();
         for (number, index) in places.enumerate() {
+            self.players.push(index);
             // Cameras and microphones of different people are not in step.
             let begins = start + PICTURE * number as u32 / publishers;
             let speaks = index % scenario.participants < scenario.speakers;
@@ -344,8 +361,8 @@ impl Generator {
     /// Sends what is due, and receives until more is.
     pub(crate) fn step(&mut self, until: Timestamp) {
         let now = self.clock.now();
-        self.peers.iter_mut().for_each(|peer| peer.play(now));
-        let next = self.peers.iter().filter_map(|peer| Some(peer.playback.as_ref()?.next_at())).min();
+        self.players.iter().for_each(|index| self.peers[*index].play(now));
+        let next = self.players.iter().filter_map(|index| Some(self.peers[*index].playback.as_ref()?.next_at())).min();
         self.turn(next.unwrap_or(until).min(until));
     }
 
@@ -359,22 +376,20 @@ impl Generator {
     /// Receives, and waits for more until then.
     fn turn(&mut self, until: Timestamp) {
         let now = self.clock.now();
-        let next = self.peers.iter().map(|peer| peer.next_timeout(now)).min().map_or(until, |next| next.min(until));
-        let wait = next.since(now);
-        let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
-        let ready: Vec<bool> = {
-            let mut sources: Vec<_> = self.peers.iter().map(|peer| PollFd::new(&peer.socket, PollFlags::IN)).collect();
-            let _ = poll(&mut sources, Some(&timeout));
-            sources.iter().map(|source| !source.revents().is_empty()).collect()
-        };
+        let next = self.schedule.next().map_or(until, |next| next.min(until));
+        let ready = self.schedule.wait(next.since(now));
         let now = self.clock.now();
-        for (peer, ready) in self.peers.iter_mut().zip(ready) {
-            if ready {
-                peer.receive(now, &mut self.receiver);
-            }
+        for index in ready {
+            let peer = &mut self.peers[index];
+            peer.receive(now, &mut self.receiver);
+            self.schedule.wake_at(index, peer.next_timeout(now));
+        }
+        while let Some(index) = self.schedule.pop_due(now) {
+            let peer = &mut self.peers[index];
             if peer.next_timeout(now) <= now {
                 peer.handle_timeout(now);
             }
+            self.schedule.wake_at(index, peer.next_timeout(now));
         }
     }
 }

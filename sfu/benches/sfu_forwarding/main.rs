@@ -20,6 +20,7 @@ mod generator;
 mod janus;
 mod joining;
 mod peer;
+mod schedule;
 mod traffic;
 
 use std::time::Duration;

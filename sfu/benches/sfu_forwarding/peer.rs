@@ -241,11 +241,18 @@ impl Peer {
 
     /// Receives all that is there.
     pub(crate) fn receive(&mut self, now: Timestamp, receiver: &mut Receiver) {
-        while receiver.receive(&self.socket).expect("a socket that works") != Filled::Nothing {
+        loop {
+            let filled = receiver.receive(&self.socket).expect("a socket that works");
+            if filled == Filled::Nothing {
+                break;
+            }
             for batch in receiver.batches() {
                 for packet in batch.bytes.chunks_mut(batch.segment) {
                     self.take(now, packet);
                 }
+            }
+            if filled == Filled::Part {
+                break;
             }
         }
         self.flush();

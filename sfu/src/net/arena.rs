@@ -5,6 +5,8 @@
 
 use std::num::NonZeroUsize;
 
+use crate::prefetch;
+
 /// Bytes of one arena: the most that one UDP send can carry.
 const ARENA: usize = 65_507;
 /// Most packets of one arena.
@@ -155,6 +157,14 @@ impl<P: Copy> Arenas<P> {
         lendable.path = Some(path);
         self.lent.push(at);
         Some(Lease { at, times: lendable.times })
+    }
+
+    /// Asks for the memory that is lent next.
+    pub fn prefetch_free(&self) {
+        if let Some(lendable) = self.free.last().and_then(|at| self.arenas.get(*at)) {
+            prefetch::value(lendable);
+            prefetch::bytes(&lendable.arena.bytes, 256);
+        }
     }
 
     /// The arena of a lease, unless it was taken back.

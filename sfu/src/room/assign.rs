@@ -22,6 +22,7 @@ impl Room {
         }
         let audio = if stale.audio { self.heard() } else { Vec::new() };
         let video = if stale.video { self.followed() } else { Vec::new() };
+        self.due.touch_all();
         for index in 0..self.subscribers.len() {
             let Some(Some(subscriber)) = self.subscribers.get_mut(index) else { continue };
             let publishers = &self.publishers;

@@ -10,14 +10,16 @@ use super::{
     messages,
     subscriber::Subscriber,
 };
-use halloo_transport::{Timestamp, reports, twcc};
+use halloo_transport::{
+    Timestamp, reports,
+    twcc::{Arrivals, PacketResult},
+};
 use rtcp::{
-    compound_packet::CompoundPacket,
     payload_feedbacks::{full_intra_request::FullIntraRequest, picture_loss_indication::PictureLossIndication},
     receiver_report::ReceiverReport,
     reception_report::ReceptionReport,
     sender_report::SenderReport,
-    transport_feedbacks::{transport_layer_cc::TransportLayerCc, transport_layer_nack::TransportLayerNack},
+    transport_feedbacks::transport_layer_nack::TransportLayerNack,
 };
 use std::time::Duration;
 
@@ -26,21 +28,29 @@ const MAX_NACKED: usize = 1_000;
 /// Packets of one compound that are looked at.
 const MAX_PACKETS: usize = 100;
 
+/// Memory for transport-wide feedback, used again for each message.
+#[derive(Debug, Default)]
+pub(super) struct Feedback {
+    arrivals: Arrivals,
+    results: Vec<PacketResult>,
+}
+
 impl Room {
     /// Takes a decrypted RTCP packet.
     pub fn handle_rtcp(&mut self, now: Timestamp, from: ParticipantId, packet: &[u8], egress: &mut impl Egress) {
         self.forward(now, egress);
         let Some(index) = self.index_of(from) else { return };
-        let mut bytes = packet;
-        let Ok(packets) = rtcp::packet::unmarshal(&mut bytes) else { return };
-        for packet in packets.iter().take(MAX_PACKETS) {
-            // A compound packet within a compound packet is not RTCP: one level is opened.
-            match packet.as_any().downcast_ref::<CompoundPacket>() {
-                Some(inner) => inner.0.iter().for_each(|p| self.handle_one(now, index, p.as_ref(), egress)),
-                None => self.handle_one(now, index, packet.as_ref(), egress),
+        for packet in messages::packets_of(packet).take(MAX_PACKETS) {
+            if Arrivals::are_in(packet) {
+                self.on_transport_feedback(now, index, packet);
+                continue;
             }
+            let mut bytes = packet;
+            let Ok(packets) = rtcp::packet::unmarshal(&mut bytes) else { continue };
+            packets.iter().for_each(|packet| self.handle_one(now, index, packet.as_ref(), egress));
         }
-        let Self { publishers, subscribers, .. } = self;
+        let Self { publishers, subscribers, due, .. } = self;
+        due.touch(index);
         if let Some(Some(subscriber)) = subscribers.get_mut(index) {
             subscriber.drain(now, publishers, egress);
             // Less than was counted on, or a probe that found much more: not to be put off to the next look.
@@ -55,9 +65,7 @@ impl Room {
         let Self { publishers, subscribers, .. } = self;
         let Some(Some(subscriber)) = subscribers.get_mut(index) else { return };
         let any = packet.as_any();
-        if let Some(feedback) = any.downcast_ref::<TransportLayerCc>() {
-            on_transport_feedback(now, subscriber, feedback);
-        } else if let Some(nack) = any.downcast_ref::<TransportLayerNack>() {
+        if let Some(nack) = any.downcast_ref::<TransportLayerNack>() {
             let Some(slot) = slot_of(subscriber, nack.media_ssrc) else { return };
             for wire in nack.nacks.iter().flat_map(|pair| pair.into_iter()).take(MAX_NACKED) {
                 subscriber.retransmit(now, slot, wire, publishers);
@@ -86,6 +94,22 @@ impl Room {
     /// Our wall clock, nanoseconds since 1900.
     pub(super) fn wall_clock(&self, now: Timestamp) -> i128 {
         (self.config.ntp_at_zero + now.since(Timestamp::ZERO)).as_nanos() as i128
+    }
+
+    fn on_transport_feedback(&mut self, now: Timestamp, index: usize, packet: &[u8]) {
+        let Self { subscribers, feedback: Feedback { arrivals, results }, .. } = self;
+        let Some(Some(subscriber)) = subscribers.get_mut(index) else { return };
+        if !arrivals.read(packet) {
+            return;
+        }
+        let before = subscriber.sent_log.newest_arrived_sent_at();
+        subscriber.sent_log.settle_by(arrivals, results);
+        let newest = subscriber.sent_log.newest_arrived_sent_at();
+        if newest > before && subscriber.rtt.is_none() {
+            // Too long by what the receiver waited; reports will tell better.
+            subscriber.rtt = Some(now.since(newest));
+        }
+        subscriber.congestion.on_feedback(now, results, subscriber.rtt);
     }
 
     fn on_sender_report(&mut self, now: Timestamp, index: usize, report: &SenderReport) {
@@ -140,17 +164,6 @@ impl Room {
 
 fn slot_of(subscriber: &Subscriber, ssrc: u32) -> Option<u8> {
     subscriber.slots.iter().position(|s| s.config.ssrc.0 == ssrc).map(|slot| slot as u8)
-}
-
-fn on_transport_feedback(now: Timestamp, subscriber: &mut Subscriber, feedback: &TransportLayerCc) {
-    let before = subscriber.sent_log.newest_arrived_sent_at();
-    let results = subscriber.sent_log.on_feedback(&twcc::decode(feedback));
-    let newest = subscriber.sent_log.newest_arrived_sent_at();
-    if newest > before && subscriber.rtt.is_none() {
-        // Too long by what the receiver waited; reports will tell better.
-        subscriber.rtt = Some(now.since(newest));
-    }
-    subscriber.congestion.on_feedback(now, &results, subscriber.rtt);
 }
 
 fn on_block(ntp: u64, subscriber: &mut Subscriber, block: &ReceptionReport) {

@@ -111,6 +111,7 @@ impl Room {
     /// Finds the packet's stream and stores it there; `None` where nothing is to be forwarded.
     fn take_in(&mut self, now: Timestamp, index: usize, size: usize, header: &RtpHeader<'_>) -> Option<Taken> {
         let publisher = self.publishers.get_mut(index)?.as_mut()?;
+        self.due.touch(index);
         if let Some(seq) = header.transport_seq(publisher.ids.transport_cc) {
             publisher.arrivals.on_packet(now, seq, size);
             publisher.any_ssrc = Ssrc(header.ssrc());
@@ -174,7 +175,7 @@ impl Room {
 
     /// Gives the first `count` of the packets that wait, which are one source's, to each slot that shows it.
     fn fan_out(&mut self, now: Timestamp, waiting: &[Taken], count: usize, egress: &mut impl Egress) {
-        let Self { publishers, subscribers, .. } = self;
+        let Self { publishers, subscribers, due, .. } = self;
         let burst = waiting.get(..count).unwrap_or_default();
         let Some(first) = burst.first() else { return };
         let Some(Some(publisher)) = publishers.get(first.publisher) else { return };
@@ -185,7 +186,14 @@ impl Room {
             let path = Path { now, publishers, section, stream, encoding: taken.encoding };
             *packet = stream.history().get(now, taken.seq).map(|stored| (path, stored));
         }
-        for listener in &section.listeners {
+        let mut listeners = section.listeners.iter().peekable();
+        while let Some(listener) = listeners.next() {
+            if let Some(next) = listeners.peek()
+                && let Some(Some(subscriber)) = subscribers.get(usize::from(next.subscriber))
+            {
+                subscriber.prefetch(next.slot);
+                egress.prepare(subscriber.id);
+            }
             let Some(Some(subscriber)) = subscribers.get_mut(usize::from(listener.subscriber)) else { continue };
             for (at, (packet, taken)) in packets.iter().zip(burst).enumerate() {
                 let Some((path, stored)) = packet else { continue };
@@ -199,6 +207,9 @@ impl Room {
                     let later = waiting.get(at + 1..).unwrap_or_default();
                     path.catch_up(subscriber, *listener, taken, later, egress);
                 }
+            }
+            if subscriber.queued_bytes() > 0 {
+                due.touch(usize::from(listener.subscriber));
             }
         }
     }

@@ -6,6 +6,9 @@ use thiserror::Error;
 
 /// Where a room's packets go. A packet for a participant that cannot take it is the implementation's to drop and count.
 pub trait Egress {
+    /// The next packets but those under way go to this participant: what they need may be fetched.
+    fn prepare(&mut self, _: ParticipantId) {}
+
     /// Takes an RTP packet: [`OutgoingHeader::write_packet`] into the participant's arena, then seal.
     fn rtp(&mut self, to: ParticipantId, header: &OutgoingHeader<'_>, payload: &[u8]);
 

@@ -20,6 +20,18 @@ pub(super) fn compound(packets: &[Box<dyn Packet>]) -> Vec<u8> {
     bytes
 }
 
+/// The packets of a compound one (RFC 3550, section 6.1), as far as their lengths are right.
+pub(super) fn packets_of(compound: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = compound;
+    std::iter::from_fn(move || {
+        let [first, _, length @ ..] = rest.first_chunk::<4>()?;
+        let len = 4 * (usize::from(u16::from_be_bytes(*length)) + 1);
+        let (packet, after) = rest.split_at_checked(len).filter(|_| first >> 6 == 2)?;
+        rest = after;
+        Some(packet)
+    })
+}
+
 /// One packet.
 pub(super) fn single(packet: &impl Marshal) -> Vec<u8> {
     packet.marshal().map(|bytes| bytes.to_vec()).unwrap_or_default()

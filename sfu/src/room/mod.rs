@@ -13,6 +13,7 @@ mod audio_rate;
 mod bandwidth;
 mod comebacks;
 mod config;
+mod due;
 mod feedback;
 mod forward;
 mod history;
@@ -64,7 +65,10 @@ pub struct Room {
     /// Slots have to be assigned anew.
     stale: Stale,
     next_cycle: Option<Timestamp>,
+    /// When participants are next wanted.
+    due: due::Due,
     scratch: bandwidth::Scratch,
+    feedback: feedback::Feedback,
 }
 
 /// Which assignment of slots is out of date.
@@ -92,7 +96,9 @@ impl Room {
             waiting_since: Timestamp::ZERO,
             stale: Stale::default(),
             next_cycle: None,
+            due: due::Due::default(),
             scratch: bandwidth::Scratch::default(),
+            feedback: feedback::Feedback::default(),
         }
     }
 
@@ -121,6 +127,7 @@ impl Room {
         }
         self.recency.push(index);
         self.stale = Stale { audio: true, video: true };
+        self.due.touch_all();
         self.next_cycle.get_or_insert(now);
         Ok(id)
     }
@@ -142,6 +149,7 @@ impl Room {
         {
             debug_assert!(table.is_some());
         }
+        self.due.touch_all();
         self.recency.retain(|place| *place != index);
         self.free.push(index);
         if self.is_empty() {
@@ -240,6 +248,7 @@ impl Room {
         if connected {
             subscriber.start(now);
         }
+        self.due.touch_all();
         self.stale = Stale { audio: true, video: true };
         self.next_cycle = Some(now);
     }

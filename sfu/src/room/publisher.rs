@@ -130,6 +130,12 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
+    /// When feedback to it, or a request for what is missing of it, is next due.
+    pub(super) fn next_timeout(&self) -> Option<Timestamp> {
+        let streams = self.sections.iter().flat_map(|section| &section.streams).filter_map(Stream::next_timeout);
+        streams.chain(self.arrivals.next_timeout()).min()
+    }
+
     pub(super) fn new(id: ParticipantId, config: &ParticipantConfig) -> Self {
         let mut sections: Vec<Section> = Vec::new();
         for section in config.published.iter().filter(|s| config.grants.publish(s.kind)) {

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     av1::{MAX_DESCRIPTOR, Rewrite},
+    prefetch,
     rtp::{ExtensionIds, OutgoingHeader},
     slot::{Sent, SlotStream},
 };
@@ -213,6 +214,16 @@ impl Subscriber {
     /// The round trip, measured or assumed.
     pub(super) fn round_trip(&self) -> Duration {
         self.rtt.unwrap_or(DEFAULT_RTT)
+    }
+
+    /// Asks for what the next packet through a slot touches.
+    pub(super) fn prefetch(&self, slot: u8) {
+        prefetch::value(self);
+        if let Some(slot) = self.slots.get(usize::from(slot)) {
+            prefetch::value(slot);
+            slot.stream.prefetch();
+        }
+        self.sent_log.newest().into_iter().for_each(prefetch::value_and_next);
     }
 
     /// Sends a packet of a source now, or queues it.

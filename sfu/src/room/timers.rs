@@ -7,7 +7,6 @@ use super::{
     interface::Egress,
     messages,
     publisher::{GONE_AFTER, Publisher},
-    stream::Stream,
     subscriber::Subscriber,
 };
 use halloo_transport::{
@@ -25,32 +24,45 @@ impl Room {
         self.forward(now, egress);
         self.decide_dominant(now);
         self.assign(now, egress);
-        if self.next_cycle.is_some_and(|due| due <= now) {
+        let everyone = self.next_cycle.is_some_and(|due| due <= now);
+        if everyone {
             self.next_cycle = Some(now + CYCLE);
             self.cycle(now, egress);
+            self.due.touch_all();
+        } else {
+            self.refresh_due();
         }
         for index in 0..self.subscribers.len() {
-            self.serve_publisher(now, index, egress);
-            let Self { publishers, subscribers, .. } = self;
-            let Some(Some(subscriber)) = subscribers.get_mut(index) else { continue };
+            if everyone || self.due.is_due(index, now) {
+                self.serve(now, index, egress);
+            }
+        }
+    }
+
+    /// Does what is due of one participant.
+    fn serve(&mut self, now: Timestamp, index: usize, egress: &mut impl Egress) {
+        self.due.touch(index);
+        self.serve_publisher(now, index, egress);
+        let Self { publishers, subscribers, .. } = self;
+        if let Some(Some(subscriber)) = subscribers.get_mut(index) {
             subscriber.handle_timeout(now, publishers, egress);
             self.report(now, index, egress);
         }
     }
 
     /// When [`Room::handle_timeout`] is next wanted; `None` while the room is empty.
-    pub fn next_timeout(&self) -> Option<Timestamp> {
-        let streams = |p: &Publisher| {
-            p.sections
-                .iter()
-                .flat_map(|s| &s.streams)
-                .filter_map(Stream::next_timeout)
-                .chain(p.arrivals.next_timeout())
-                .min()
-        };
-        let publishers = self.publishers.iter().flatten().filter_map(streams).min();
-        let subscribers = self.subscribers.iter().flatten().filter_map(Subscriber::next_timeout).min();
-        [self.next_cycle, self.dominant.next_timeout(), publishers, subscribers].into_iter().flatten().min()
+    pub fn next_timeout(&mut self) -> Option<Timestamp> {
+        self.refresh_due();
+        [self.next_cycle, self.dominant.next_timeout(), self.due.first()].into_iter().flatten().min()
+    }
+
+    fn refresh_due(&mut self) {
+        let Self { publishers, subscribers, due, .. } = self;
+        due.refresh(subscribers.len(), |index| {
+            let publisher = publishers.get(index).and_then(Option::as_ref).and_then(Publisher::next_timeout);
+            let subscriber = subscribers.get(index).and_then(Option::as_ref).and_then(Subscriber::next_timeout);
+            publisher.into_iter().chain(subscriber).min()
+        });
     }
 
     fn cycle(&mut self, now: Timestamp, egress: &mut impl Egress) {

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     ice::Protocol,
     net::{Arena, Arenas, Lease, SEGMENT_ROOM},
+    prefetch,
     room::{Egress, ParticipantId},
     rtp::OutgoingHeader,
     srtp::{MAX_RTCP_OVERHEAD, MAX_RTP_OVERHEAD},
@@ -32,6 +33,18 @@ pub(super) struct RoomEgress<'a, H, W> {
 }
 
 impl<H, W: Wire> Egress for RoomEgress<'_, H, W> {
+    fn prepare(&mut self, to: ParticipantId) {
+        let session = self.members.session(to).and_then(|key| self.sessions.get_mut(key));
+        let Some(session) = session else { return };
+        prefetch::value(&session.lease);
+        prefetch::value(&session.agent);
+        if let Some(srtp) = &session.srtp {
+            prefetch::value(&srtp.outbound);
+            srtp.outbound.prefetch();
+        }
+        self.arenas.prefetch_free();
+    }
+
     fn rtp(&mut self, to: ParticipantId, header: &OutgoingHeader<'_>, payload: &[u8]) {
         if self.try_rtp(to, header, payload).is_some() {
             self.stats.rtp_sent += 1;

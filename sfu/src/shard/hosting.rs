@@ -21,7 +21,7 @@ pub trait Forwarding {
     fn add_slots(&mut self, now: Timestamp, id: ParticipantId, slots: &[ReceiveSlot], egress: &mut impl Egress);
     fn command(&mut self, now: Timestamp, command: Command, egress: &mut impl Egress);
     fn handle_timeout(&mut self, now: Timestamp, egress: &mut impl Egress);
-    fn next_timeout(&self) -> Option<Timestamp>;
+    fn next_timeout(&mut self) -> Option<Timestamp>;
     fn poll_event(&mut self) -> Option<room::Event>;
     fn snapshot(&self, now: Timestamp) -> RoomSnapshot;
     fn constrained(&self) -> usize;
@@ -68,7 +68,7 @@ impl Forwarding for Room {
         Self::handle_timeout(self, now, egress);
     }
 
-    fn next_timeout(&self) -> Option<Timestamp> {
+    fn next_timeout(&mut self) -> Option<Timestamp> {
         Self::next_timeout(self)
     }
 

@@ -89,6 +89,11 @@ impl SlotStream {
         Self { sent: None, ..self }
     }
 
+    /// Asks for what the next packet is written to beside this value itself.
+    pub(crate) fn prefetch(&self) {
+        self.sent.iter().for_each(SentRing::prefetch);
+    }
+
     /// Another source follows, or the same one went on elsewhere: what comes next starts anew.
     pub fn restart(&mut self) {
         self.selector.restart();

@@ -5,6 +5,7 @@
 //! every packet to every receiver writes here. Bounded: the newest [`SentRing::MAX_PACKETS`] packets, and no more memory than
 //! what is worth repeating needs.
 
+use crate::prefetch;
 use halloo_transport::{SeqNo, Timestamp};
 use std::time::Duration;
 
@@ -133,6 +134,13 @@ impl SentRing {
         if let Some(entry) = self.entry(sent.seq) {
             *entry = Entry::new(now, sent);
         }
+    }
+
+    /// Asks for where the next packet is remembered.
+    pub(super) fn prefetch(&self) {
+        let next = self.highest.map_or(0, |highest| highest.0 as usize + 1);
+        let place = self.entries.len().checked_sub(1).and_then(|mask| self.entries.get(next & mask));
+        place.into_iter().for_each(prefetch::value_and_next);
     }
 
     /// The packet with this number on the wire, if it may be sent again: not twice within `interval`.

@@ -33,6 +33,11 @@ impl Outbound {
         Self { cipher, rtp: Streams::default(), rtcp_index: 0 }
     }
 
+    /// Asks for what [`Outbound::protect_rtp`] looks at beside this value itself.
+    pub(crate) fn prefetch(&self) {
+        self.rtp.prefetch();
+    }
+
     /// Bytes by which sealing lengthens an RTP packet.
     pub const fn rtp_overhead(&self) -> usize {
         self.cipher.tag_len()

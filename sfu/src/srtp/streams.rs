@@ -1,5 +1,7 @@
 //! State per SSRC: a few dozen at most, found by a scan over packed SSRCs with the last hit tried first.
 
+use crate::prefetch;
+
 use super::{MAX_STREAMS, SrtpError, replay::ReplayWindow};
 
 /// Replay windows by SSRC, bounded by [`MAX_STREAMS`].
@@ -18,6 +20,12 @@ pub(super) enum Slot {
 }
 
 impl Streams {
+    /// Asks for what is looked at next, most likely.
+    pub(super) fn prefetch(&self) {
+        self.ssrcs.first().into_iter().for_each(prefetch::value);
+        self.windows.get(self.last).into_iter().for_each(prefetch::value);
+    }
+
     /// Where `ssrc` is.
     ///
     /// # Errors

@@ -96,6 +96,8 @@ pub struct CongestionController {
     /// Set while packets wait for feedback that should be there by then.
     feedback_due: Option<Timestamp>,
     newest_seq: u64,
+    /// Memory for [`CongestionController::feed_delay`].
+    in_order: Vec<(usize, i64)>,
 }
 
 impl CongestionController {
@@ -118,6 +120,7 @@ impl CongestionController {
             last_feedback: None,
             feedback_due: None,
             newest_seq: 0,
+            in_order: Vec::new(),
         }
     }
 
@@ -255,15 +258,16 @@ impl CongestionController {
     /// Feeds packets that nothing sent later overtook: in a queue nothing overtakes.
     fn feed_delay(&mut self, now: Timestamp, results: &[PacketResult]) {
         let mut earliest_later = i64::MAX;
-        let mut in_order: Vec<(&PacketResult, i64)> = Vec::with_capacity(results.len());
-        for result in results.iter().rev() {
+        self.in_order.clear();
+        for (index, result) in results.iter().enumerate().rev() {
             let Some(arrived) = result.arrived_micros else { continue };
             if arrived <= earliest_later && result.seq.0 >= self.newest_seq {
                 earliest_later = arrived;
-                in_order.push((result, arrived));
+                self.in_order.push((index, arrived));
             }
         }
-        for (result, arrived) in in_order.into_iter().rev() {
+        while let Some((index, arrived)) = self.in_order.pop() {
+            let Some(result) = results.get(index) else { continue };
             self.newest_seq = result.seq.0;
             self.queue_delay.on_packet(now, result.packet.sent_at, arrived);
             // A probe's burst is meant to build a queue: it tells nothing about what media does.

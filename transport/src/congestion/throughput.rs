@@ -16,12 +16,14 @@ const MAX_ARRIVALS: usize = 8_192;
 pub struct Throughput {
     /// (arrival in microseconds, bytes).
     arrivals: VecDeque<(i64, usize)>,
+    /// Of all that are kept.
+    bytes: usize,
 }
 
 impl Throughput {
     /// Nothing arrived.
     pub const fn new() -> Self {
-        Self { arrivals: VecDeque::new() }
+        Self { arrivals: VecDeque::new(), bytes: 0 }
     }
 
     /// Takes a delivered packet.
@@ -33,33 +35,36 @@ impl Throughput {
         // Nearly always at the end; a reordered packet goes to its place.
         let place = self.arrivals.iter().rposition(|(at, _)| *at <= at_micros).map_or(0, |i| i + 1);
         self.arrivals.insert(place, (at_micros, size));
+        self.bytes += size;
         let newest = newest.max(at_micros);
         while self.arrivals.len() > MAX_ARRIVALS
             || self.arrivals.front().is_some_and(|(at, _)| at + WINDOW_MICROS < newest)
         {
-            self.arrivals.pop_front();
+            self.bytes -= self.arrivals.pop_front().map_or(0, |(_, size)| size);
         }
     }
 
     /// Over half a second.
     pub fn rate(&self) -> Option<Bitrate> {
-        self.over(WINDOW_MICROS)
+        rate_of(self.arrivals.back()?.0, *self.arrivals.front()?, self.bytes)
     }
 
     /// Over the last moments.
     pub fn recent_rate(&self) -> Option<Bitrate> {
-        self.over(RECENT_MICROS).or_else(|| self.rate())
-    }
-
-    fn over(&self, window: i64) -> Option<Bitrate> {
         let newest = self.arrivals.back()?.0;
-        let mut inside = self.arrivals.iter().filter(|(at, _)| at + window >= newest);
-        // The first packet's bytes came before the span that the others took.
-        let first = inside.next()?.0;
-        let bytes: usize = inside.map(|(_, size)| size).sum();
-        let span = newest - first;
-        (span >= MIN_SPAN_MICROS).then(|| Bitrate::from_bytes_over(bytes as u64, Duration::from_micros(span as u64)))
+        let inside = self.arrivals.iter().rev().take_while(|(at, _)| at + RECENT_MICROS >= newest);
+        let (first, bytes) = inside.fold(((newest, 0), 0), |(_, bytes), entry| (*entry, bytes + entry.1));
+        rate_of(newest, first, bytes).or_else(|| self.rate())
     }
+}
+
+/// The rate of `bytes` that arrived from the first packet to the newest, with both.
+fn rate_of(newest: i64, first: (i64, usize), bytes: usize) -> Option<Bitrate> {
+    let (at, size) = first;
+    let span = newest - at;
+    // The first packet's bytes came before the span that the others took.
+    (span >= MIN_SPAN_MICROS)
+        .then(|| Bitrate::from_bytes_over((bytes - size) as u64, Duration::from_micros(span as u64)))
 }
 
 #[cfg(test)]

@@ -21,12 +21,109 @@ const MAX_BODY: usize = 1_000;
 
 /// A decoded message: for consecutive transport-wide numbers from `base`, the arrival tick (250 us) or nothing. Ticks count
 /// from the start of the reference time's current period of 2^24 * 64 ms.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arrivals {
     /// The first number, as on the wire.
     pub base: u16,
     /// One entry per number.
     pub ticks: Vec<Option<i64>>,
+}
+
+/// RTCP's payload type of feedback on transport, and its format of transport-wide feedback.
+const TRANSPORT_FEEDBACK: u8 = 205;
+const TRANSPORT_WIDE: u8 = 15;
+/// Bytes before the status chunks.
+const CHUNKS_AT: usize = 20;
+/// Symbols of two bits; those of one bit are the first two of them.
+const SMALL_DELTA: u8 = 1;
+const LARGE_DELTA: u8 = 2;
+
+impl Arrivals {
+    /// Whether this one RTCP packet, with its header, is such a message.
+    pub fn are_in(packet: &[u8]) -> bool {
+        matches!(packet, [first, TRANSPORT_FEEDBACK, ..] if first & 0x1f == TRANSPORT_WIDE)
+    }
+
+    /// Reads one RTCP packet, with its header, into this value, whose memory is used again: a forwarder gets a message from
+    /// each receiver ten times a second and more. Tells the same as [`decode`] of what `rtc-rtcp` reads; whether the packet
+    /// was well-formed. Where it was not, nothing is told.
+    pub fn read(&mut self, packet: &[u8]) -> bool {
+        self.ticks.clear();
+        let whole = self.try_read(packet).is_some();
+        if !whole {
+            self.ticks.clear();
+        }
+        whole
+    }
+
+    fn try_read(&mut self, packet: &[u8]) -> Option<()> {
+        let (head, body) = packet.split_first_chunk::<CHUNKS_AT>()?;
+        let [first, kind, length @ ..] = head.first_chunk::<4>()?;
+        let len = 4 * (usize::from(u16::from_be_bytes(*length)) + 1);
+        if *kind != TRANSPORT_FEEDBACK || first & 0x1f != TRANSPORT_WIDE || len < CHUNKS_AT {
+            return None;
+        }
+        let body = body.get(..len - CHUNKS_AT)?;
+        let [.., base0, base1, count0, count1, r0, r1, r2, _] = *head;
+        self.base = u16::from_be_bytes([base0, base1]);
+        let count = usize::from(u16::from_be_bytes([count0, count1]));
+        let mut tick = i64::from(u32::from_be_bytes([0, r0, r1, r2])) * REFERENCE_TICKS;
+        let mut deltas = body.get(2 * chunk_count(body, count)?..)?;
+        let mut chunks = body.chunks_exact(2);
+        while self.ticks.len() < count {
+            let chunk = u16::from_be_bytes(*chunks.next()?.first_chunk()?);
+            let statuses = statuses(chunk).min(count - self.ticks.len());
+            for i in 0..statuses {
+                let delta = match symbol(chunk, i) {
+                    SMALL_DELTA => {
+                        let (delta, rest) = deltas.split_first()?;
+                        deltas = rest;
+                        Some(i64::from(*delta))
+                    }
+                    LARGE_DELTA => {
+                        let (delta, rest) = deltas.split_first_chunk()?;
+                        deltas = rest;
+                        Some(i64::from(i16::from_be_bytes(*delta)))
+                    }
+                    _ => None,
+                };
+                self.ticks.push(delta.map(|delta| {
+                    tick += delta;
+                    tick
+                }));
+            }
+        }
+        Some(())
+    }
+}
+
+/// How many chunks hold `count` statuses.
+fn chunk_count(body: &[u8], count: usize) -> Option<usize> {
+    let (mut told, mut chunks) = (0, 0);
+    let mut rest = body.chunks_exact(2);
+    while told < count {
+        told += statuses(u16::from_be_bytes(*rest.next()?.first_chunk()?));
+        chunks += 1;
+    }
+    Some(chunks)
+}
+
+/// How many statuses a chunk holds (sections 3.1.3 and 3.1.4).
+const fn statuses(chunk: u16) -> usize {
+    match chunk >> 14 {
+        0b11 => TWO_BIT,
+        0b10 => ONE_BIT,
+        _ => (chunk & 0x1fff) as usize,
+    }
+}
+
+/// The symbol of one of them.
+const fn symbol(chunk: u16, index: usize) -> u8 {
+    match chunk >> 14 {
+        0b11 => (chunk >> (2 * (TWO_BIT - 1 - index)) & 0b11) as u8,
+        0b10 => (chunk >> (ONE_BIT - 1 - index) & 1) as u8,
+        _ => (chunk >> 13 & 0b11) as u8,
+    }
 }
 
 /// Builds messages for consecutive numbers from `base` with arrival ticks of 250 us. A delta that does not fit 16 bits or a
@@ -207,6 +304,40 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_rtc_rtcp_reads_is_read_alike(
+            base: u16,
+            steps in prop::collection::vec(prop::option::weighted(0.8, prop_oneof![0i64..200, -300i64..2_000]), 1..200),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+            cut: prop::sample::Index,
+            cuts: bool,
+        ) {
+            let mut tick = 1 << 20;
+            let ticks: Vec<_> = steps.iter().map(|s| s.map(|d| { tick += d; tick })).collect();
+            for message in encode(base, &ticks, &mut 0, 1, 2) {
+                let mut wire = message.marshal().unwrap().to_vec();
+                for (at, value) in &changes {
+                    let at = at.index(wire.len());
+                    wire[at] = *value;
+                }
+                if cuts {
+                    wire.truncate(cut.index(wire.len()));
+                }
+                let mut own = Arrivals::default();
+                let read = Arrivals::are_in(&wire) && own.read(&wire);
+                match TransportLayerCc::unmarshal(&mut &wire[..]) {
+                    Ok(theirs) => {
+                        prop_assert!(read);
+                        prop_assert_eq!(&own, &decode(&theirs));
+                    }
+                    Err(_) => prop_assert!(changes.len() + usize::from(cuts) > 0),
+                }
+                if changes.is_empty() && !cuts {
+                    prop_assert!(read);
+                }
+            }
+        }
+
         #[test]
         fn what_is_encoded_is_decoded(
             base: u16,

@@ -91,6 +91,11 @@ impl SentLog {
         self.next
     }
 
+    /// The packet that left last, if its fate is still told.
+    pub fn newest(&self) -> Option<&SentPacket> {
+        self.packets.back().map(|(packet, _)| packet)
+    }
+
     /// Takes a packet that leaves now, under [`SentLog::next_seq`].
     #[inline]
     pub fn on_sent(&mut self, packet: SentPacket) {
@@ -106,6 +111,13 @@ impl SentLog {
     /// Takes a feedback message; tells the fates that it settled, in the order of sending.
     pub fn on_feedback(&mut self, arrivals: &Arrivals) -> Vec<PacketResult> {
         let mut results = Vec::new();
+        self.settle_by(arrivals, &mut results);
+        results
+    }
+
+    /// The same into `results`, whose memory is used again.
+    pub fn settle_by(&mut self, arrivals: &Arrivals, results: &mut Vec<PacketResult>) {
+        results.clear();
         let first = self.first();
         for (i, tick) in arrivals.ticks.iter().enumerate() {
             let wire = arrivals.base.wrapping_add(i as u16);
@@ -125,10 +137,12 @@ impl SentLog {
                 _ => {}
             }
         }
-        self.settle(&mut results);
+        self.settle(results);
         self.forget();
-        results.sort_by_key(|r| r.seq);
-        results
+        // Nearly always so already: no packet is told of twice, so their order is one.
+        if !results.is_sorted_by_key(|r| r.seq) {
+            results.sort_unstable_by_key(|r| r.seq);
+        }
     }
 
     /// When the newest packet that is known to have arrived was sent.

@@ -99,7 +99,7 @@ impl Forwarding for Mirror {
         }
     }
 
-    fn next_timeout(&self) -> Option<Timestamp> {
+    fn next_timeout(&mut self) -> Option<Timestamp> {
         self.timer
     }
 
