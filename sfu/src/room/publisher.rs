@@ -130,10 +130,9 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// When feedback to it, or a request for what is missing of it, is next due.
-    pub(super) fn next_timeout(&self) -> Option<Timestamp> {
-        let streams = self.sections.iter().flat_map(|section| &section.streams).filter_map(Stream::next_timeout);
-        streams.chain(self.arrivals.next_timeout()).min()
+    /// When what is missing of it is next asked for.
+    pub(super) fn next_request_at(&self) -> Option<Timestamp> {
+        self.sections.iter().flat_map(|section| &section.streams).filter_map(Stream::next_timeout).min()
     }
 
     pub(super) fn new(id: ParticipantId, config: &ParticipantConfig) -> Self {

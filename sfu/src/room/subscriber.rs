@@ -402,14 +402,15 @@ impl Subscriber {
         (self.congestion.capacity().is_some() && !self.congestion.is_draining()) || self.is_new(now)
     }
 
-    pub(super) fn next_timeout(&self) -> Option<Timestamp> {
-        if !self.connected {
-            return None;
-        }
-        [self.pacer.next_timeout(), self.congestion.next_timeout(), self.reports.next_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+    /// When something that waits may leave next.
+    pub(super) fn next_departure_at(&self) -> Option<Timestamp> {
+        self.pacer.next_timeout().filter(|_| self.connected)
+    }
+
+    /// When a report is due, or missing feedback is to be answered.
+    pub(super) fn next_report_at(&self) -> Option<Timestamp> {
+        let times = [self.congestion.next_timeout(), self.reports.next_timeout()];
+        times.into_iter().flatten().min().filter(|_| self.connected)
     }
 
     /// The transport went down or changed: nothing that waits is worth sending.

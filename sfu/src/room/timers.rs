@@ -4,6 +4,7 @@
 use super::{
     Room,
     config::{SourceId, SourceKind},
+    due::Times,
     interface::Egress,
     messages,
     publisher::{GONE_AFTER, Publisher},
@@ -17,6 +18,8 @@ use std::time::Duration;
 
 /// Time between two looks.
 const CYCLE: Duration = Duration::from_millis(100);
+/// How long what is not sent on can wait.
+const SLACK: Duration = Duration::from_millis(10);
 
 impl Room {
     /// Does what is due: paced packets, feedback, reports.
@@ -53,15 +56,34 @@ impl Room {
     /// When [`Room::handle_timeout`] is next wanted; `None` while the room is empty.
     pub fn next_timeout(&mut self) -> Option<Timestamp> {
         self.refresh_due();
-        [self.next_cycle, self.dominant.next_timeout(), self.due.first()].into_iter().flatten().min()
+        [self.next_cycle, self.dominant.next_timeout(), self.due.first().any()].into_iter().flatten().min()
+    }
+
+    /// When [`Room::handle_timeout`] is wanted at the latest, where it is not called before for another reason: reports and
+    /// decisions can wait a moment for the next packet, whose wake costs nothing more.
+    pub fn latest_timeout(&mut self) -> Option<Timestamp> {
+        self.refresh_due();
+        let Times { exact, soft } = self.due.first();
+        let soft = [self.next_cycle, self.dominant.next_timeout(), soft].into_iter().flatten().min();
+        exact.into_iter().chain(soft.map(|at| at + SLACK)).min()
     }
 
     fn refresh_due(&mut self) {
         let Self { publishers, subscribers, due, .. } = self;
         due.refresh(subscribers.len(), |index| {
-            let publisher = publishers.get(index).and_then(Option::as_ref).and_then(Publisher::next_timeout);
-            let subscriber = subscribers.get(index).and_then(Option::as_ref).and_then(Subscriber::next_timeout);
-            publisher.into_iter().chain(subscriber).min()
+            let publisher = publishers.get(index).and_then(Option::as_ref);
+            let subscriber = subscribers.get(index).and_then(Option::as_ref);
+            let earlier = |a: Option<Timestamp>, b: Option<Timestamp>| a.into_iter().chain(b).min();
+            Times {
+                exact: earlier(
+                    publisher.and_then(Publisher::next_request_at),
+                    subscriber.and_then(Subscriber::next_departure_at),
+                ),
+                soft: earlier(
+                    publisher.and_then(|p| p.arrivals.next_timeout()),
+                    subscriber.and_then(Subscriber::next_report_at),
+                ),
+            }
         });
     }
 

@@ -291,7 +291,7 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
     }
 
     /// When [`Core::handle_timeout`] is next wanted.
-    pub fn next_timeout(&self) -> Timestamp {
+    pub fn next_timeout(&mut self) -> Timestamp {
         [self.rooms.next_timeout(), self.lingers_until].into_iter().flatten().fold(self.next_sweep, Timestamp::min)
     }
 
@@ -503,9 +503,13 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
             self.rooms.touch(index);
         }
         let Some(hosted) = self.rooms.get_mut(index) else { return };
-        match catch_unwind(AssertUnwindSafe(|| hosted.room.next_timeout())) {
+        let served = std::mem::take(&mut hosted.served);
+        let times = catch_unwind(AssertUnwindSafe(|| (hosted.room.next_timeout(), hosted.room.latest_timeout())));
+        match times {
+            // What can wait is done now that the room is looked at, rather than by a wake of its own.
+            Ok((Some(at), _)) if at <= now && !served => self.rooms.arm(index, Some(at)),
             // Never at once again, whatever the room says: others want to be served too.
-            Ok(timer) => self.rooms.arm(index, timer.map(|at| at.max(now + Duration::from_micros(100)))),
+            Ok((_, timer)) => self.rooms.arm(index, timer.map(|at| at.max(now + Duration::from_micros(100)))),
             Err(_) => self.fail_room(index),
         }
     }

@@ -22,6 +22,7 @@ pub trait Forwarding {
     fn command(&mut self, now: Timestamp, command: Command, egress: &mut impl Egress);
     fn handle_timeout(&mut self, now: Timestamp, egress: &mut impl Egress);
     fn next_timeout(&mut self) -> Option<Timestamp>;
+    fn latest_timeout(&mut self) -> Option<Timestamp>;
     fn poll_event(&mut self) -> Option<room::Event>;
     fn snapshot(&self, now: Timestamp) -> RoomSnapshot;
     fn constrained(&self) -> usize;
@@ -70,6 +71,10 @@ impl Forwarding for Room {
 
     fn next_timeout(&mut self) -> Option<Timestamp> {
         Self::next_timeout(self)
+    }
+
+    fn latest_timeout(&mut self) -> Option<Timestamp> {
+        Self::latest_timeout(self)
     }
 
     fn poll_event(&mut self) -> Option<room::Event> {

@@ -1,7 +1,6 @@
 //! The rooms of a shard, their members, and when each wants to be called.
 //!
-//! Timers are a heap in which entries overtaken by a later call stay until their time comes: after warming up it allocates
-//! nothing.
+//! Timers are a heap in which overtaken entries stay until they come first: after warming up it allocates nothing.
 
 use std::{
     cmp::Reverse,
@@ -26,6 +25,8 @@ pub(super) struct Hosted<R> {
     /// Sorted by participant.
     members: Vec<Member>,
     timer: Option<Timestamp>,
+    /// Whether its time came since it was last looked at.
+    pub(super) served: bool,
     /// Whether it is in [`Rooms::touched`].
     touched: bool,
 }
@@ -109,7 +110,7 @@ impl<R> Rooms<R> {
         if self.names.len() >= self.max {
             return None;
         }
-        let hosted = Hosted { name: Arc::clone(&name), room, members: Vec::new(), timer: None, touched: false };
+        let hosted = Hosted { name: Arc::clone(&name), room, members: Vec::new(), timer: None, served: false, touched: false };
         let index = match self.free.pop() {
             Some(index) => {
                 self.places[index] = Some(hosted);
@@ -168,23 +169,23 @@ impl<R> Rooms<R> {
         }
     }
 
-    pub(super) fn next_timeout(&self) -> Option<Timestamp> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+    /// When the first room's time comes. Nobody is woken for entries that were overtaken.
+    pub(super) fn next_timeout(&mut self) -> Option<Timestamp> {
+        while let Some(Reverse((at, index))) = self.timers.peek().copied() {
+            if self.get_mut(index).is_some_and(|hosted| hosted.timer == Some(at)) {
+                return Some(at);
+            }
+            self.timers.pop();
+        }
+        None
     }
 
     /// The next room whose time has come.
     pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<RoomIndex> {
-        while let Some(Reverse((at, index))) = self.timers.peek().copied()
-            && at <= now
-        {
-            self.timers.pop();
-            if let Some(hosted) = self.get_mut(index)
-                && hosted.timer == Some(at)
-            {
-                hosted.timer = None;
-                return Some(index);
-            }
-        }
-        None
+        self.next_timeout().filter(|at| *at <= now)?;
+        let Reverse((_, index)) = self.timers.pop()?;
+        let hosted = self.get_mut(index)?;
+        (hosted.timer, hosted.served) = (None, true);
+        Some(index)
     }
 }

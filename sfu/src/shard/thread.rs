@@ -43,7 +43,7 @@ const CONTROLS: usize = 64;
 /// Reports of handshakes in one turn, and how many may wait.
 const REPORTS: usize = 256;
 /// Between two looks for the rest of a picture.
-const PAUSE: Duration = Duration::from_micros(60);
+const PAUSE: Duration = Duration::from_micros(150);
 /// Events that could not be passed on are offered again after this.
 const RETRY_EVENTS: Duration = Duration::from_millis(10);
 /// A thread that never waits looks at its TCP connections this often.

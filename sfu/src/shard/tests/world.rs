@@ -103,6 +103,10 @@ impl Forwarding for Mirror {
         self.timer
     }
 
+    fn latest_timeout(&mut self) -> Option<Timestamp> {
+        self.timer
+    }
+
     fn poll_event(&mut self) -> Option<room::Event> {
         self.events.pop()
     }
