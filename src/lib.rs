@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod exit;
 pub mod load;
 pub mod measure;
+mod own_server;
 pub mod report;
 pub mod serve;
 pub mod span;

@@ -98,6 +98,19 @@ pub fn pictures(
     Ok(coded)
 }
 
+/// Decodes a picture that needs no other, from the payloads of all of its packets in order; its width and height.
+///
+/// # Errors
+/// Where they are no whole picture, or dav1d cannot decode it.
+#[cfg(feature = "video")]
+pub fn decode(payloads: &[Vec<u8>]) -> Result<(u32, u32), MediaError> {
+    use crate::{av1::packetize::depacketize, video::decoder::Decoder};
+    let failed = |cause: String| MediaError::new(format!("a picture cannot be decoded: {cause}"));
+    let unit = depacketize(payloads.iter().map(Vec::as_slice)).map_err(|error| failed(error.to_string()))?;
+    let picture = Decoder::new()?.decode(unit, Timestamp::ZERO).map_err(|error| failed(error.to_string()))?;
+    picture.map(|frame| (frame.width(), frame.height())).ok_or_else(|| failed("it shows nothing".to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +129,9 @@ mod tests {
         let pictures = pictures((320, 180), 15.0, Bitrate::from_kbps(300), 30, 1_100).unwrap();
         assert!(pictures.len() > 20 && pictures[0].key_frame && pictures[1..].iter().all(|p| !p.key_frame));
         assert!(pictures.iter().flat_map(|p| &p.payloads).all(|payload| payload.len() <= 1_100));
+        let payloads = |n: usize| pictures[n].payloads.iter().map(|payload| payload.to_vec()).collect::<Vec<_>>();
+        assert_eq!(decode(&payloads(0)).unwrap(), (320, 180));
+        assert!(decode(&payloads(1)).is_err(), "it needs the one before");
         let bytes: usize = pictures.iter().flat_map(|p| &p.payloads).map(Bytes::len).sum();
         assert!((20_000..150_000).contains(&bytes), "{bytes} bytes in 2 s at 300 kbit/s");
     }

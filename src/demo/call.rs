@@ -1,13 +1,14 @@
 //! The demo's first part: two endpoints call each other.
 
 use super::{
-    actors::{Finished, START, Server, finish, halloo},
+    actors::{Finished, finish},
     fresh_folder, say,
     speech::{Clip, Clips},
     verdict,
 };
 use crate::{
     measure::{Summary, Traces},
+    own_server::{OwnServer, START, halloo},
     report::Side,
 };
 use anyhow::{Context, Result, bail};
@@ -37,7 +38,7 @@ pub struct CallMeasured {
 }
 
 /// Lets alice call bob for so many seconds, and measures it.
-pub(super) async fn run(server: &Server, clips: &Clips, out: &Path, seconds: u64) -> Result<CallMeasured> {
+pub(super) async fn run(server: &OwnServer, clips: &Clips, out: &Path, seconds: u64) -> Result<CallMeasured> {
     for side in ["alice", "bob"] {
         fresh_folder(&out.join(side))?;
     }

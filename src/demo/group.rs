@@ -1,12 +1,16 @@
 //! The demo's second part: six meet in a room, each a process of its own, and everybody receives everybody.
 
 use super::{
-    actors::{Finished, Server, finish, halloo},
+    actors::{Finished, finish},
     fresh_folder, say,
     speech::{MEETING, Voice},
     verdict,
 };
-use crate::measure::reception::{Ends, Reception};
+use crate::{
+    endpoint::conversation::cpu_seconds_of,
+    measure::reception::{Ends, Reception},
+    own_server::{OwnServer, halloo},
+};
 use anyhow::{Context, Result, anyhow};
 use halloo_engine::Timestamp;
 use serde::Serialize;
@@ -87,7 +91,7 @@ impl GroupMeasured {
 }
 
 /// Lets them meet, and measures what each received of each.
-pub(super) async fn run(server: &Server, voices: Vec<Voice>, out: &Path) -> Result<GroupMeasured> {
+pub(super) async fn run(server: &OwnServer, voices: Vec<Voice>, out: &Path) -> Result<GroupMeasured> {
     let out = out.join(FOLDER);
     for voice in &voices {
         fresh_folder(&out.join(voice.name))?;
@@ -99,9 +103,10 @@ pub(super) async fn run(server: &Server, voices: Vec<Voice>, out: &Path) -> Resu
         PICTURE_SIZE.0,
         PICTURE_SIZE.1
     ));
-    let cpu_before = server.cpu_seconds();
+    let used = || cpu_seconds_of(&server.pid()?.to_string());
+    let cpu_before = used();
     let all = meet(server, &voices, &out).await?;
-    let server_cpu = server.cpu_seconds().zip(cpu_before).map(|(now, before)| now - before);
+    let server_cpu = used().zip(cpu_before).map(|(now, before)| now - before);
     say("measuring what each received of each");
     let members = members(&voices, &all);
     let first = members.iter().map(|member| member.there.0).min().unwrap_or(0);
@@ -116,7 +121,7 @@ pub(super) async fn run(server: &Server, voices: Vec<Voice>, out: &Path) -> Resu
     Ok(GroupMeasured { duration_s, server_cpu_cores, participants, pairs })
 }
 
-async fn meet(server: &Server, voices: &[Voice], out: &Path) -> Result<Vec<Finished>> {
+async fn meet(server: &OwnServer, voices: &[Voice], out: &Path) -> Result<Vec<Finished>> {
     let mut running = tokio::task::JoinSet::new();
     for (series, voice) in voices.iter().enumerate() {
         let child = join(&server.url, series, voice, &out.join(voice.name))?;

@@ -10,9 +10,9 @@ pub mod verdict;
 use crate::{
     cli::{DemoArgs, DemoPart},
     exit::Exit,
+    own_server::OwnServer,
     report,
 };
-use actors::Server;
 use anyhow::{Context, Result};
 use call::CallMeasured;
 use group::GroupMeasured;
@@ -51,7 +51,7 @@ pub async fn run(args: DemoArgs) -> Result<Exit> {
         })
         .transpose()?;
     say("starting a server");
-    let server = Server::start().await?;
+    let server = OwnServer::start(&[]).await?;
     let call = match &clips {
         Some(clips) => Some(call::run(&server, clips, out, args.seconds).await?),
         None => None,

@@ -19,7 +19,7 @@ pub const HELP: &str = "Examples:\n  \
 ///
 /// Without --attach it starts a server of its own on free ports, so that processor time and memory of the server are measured
 /// apart from those of the clients. Each client signs in, joins with an offer, connects by ICE and DTLS, sends AV1 and Opus
-/// that were coded ahead of time, asks again for what it misses, and checks all that it receives. It decodes nothing.
+/// that were coded ahead of time, asks again for what it misses, and checks all that it receives. It decodes its first picture.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct LoadArgs {
@@ -74,7 +74,7 @@ pub struct LoadArgs {
     /// The room's name; with several rooms NAME-1, NAME-2 and so on
     #[arg(long, value_name = "NAME", default_value = "load")]
     pub room: String,
-    /// Print one JSON report on standard output at the end (see docs/report.md)
+    /// Print one JSON report on standard output at the end, and no table (see docs/report.md)
     #[arg(long)]
     pub json: bool,
 }

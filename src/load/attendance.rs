@@ -1,7 +1,8 @@
 //! What one client knows of its room, and what it shows of it: a grid of tiles, as a page does.
 //!
 //! Pure. The grid has the cameras of those who came first; where there are more cameras than tiles, the last tile follows whoever
-//! speaks. What changes is said at once the first time, and then gathered, so that a room that fills is not said once for each.
+//! speaks. What changes is said at once where nothing was said lately, and else gathered, so that a room that fills is not said
+//! once for each.
 
 use halloo_protocol::{
     Event, Participant, ParticipantId, RoomId, RoomSnapshot, Shown, SourceKind, SourceOf, SourceState, Subscribe,
@@ -10,7 +11,7 @@ use halloo_protocol::{
 use halloo_transport::Timestamp;
 use std::time::Duration;
 
-/// How long changes are gathered.
+/// From what was said to what is said next: what changes meanwhile is gathered, as real clients do.
 const GATHER: Duration = Duration::from_millis(300);
 /// The page, in pixels.
 const PAGE: (u16, u16) = (1_280, 720);
@@ -24,7 +25,10 @@ pub struct Attendance {
     participants: Vec<(ParticipantId, bool)>,
     tiles: usize,
     said: Option<Subscribe>,
+    said_at: Option<Timestamp>,
     due: Option<Timestamp>,
+    /// Nobody else's camera was on until then; `None` where somebody's was from the start, or still nobody's is.
+    alone_until: Option<Timestamp>,
 }
 
 /// What an event means for the client.
@@ -32,7 +36,9 @@ pub struct Attendance {
 pub enum Meaning {
     /// Whether anybody receives its camera.
     Watched(bool),
-    /// It is out, or has to join anew.
+    /// It has to join anew.
+    Rejoin,
+    /// It is out.
     Out(&'static str),
 }
 
@@ -45,7 +51,9 @@ impl Attendance {
             participants: Vec::new(),
             tiles,
             said: None,
+            said_at: None,
             due: Some(now),
+            alone_until: None,
         };
         snapshot.participants.iter().for_each(|participant| attendance.put(participant));
         attendance
@@ -55,7 +63,11 @@ impl Attendance {
     pub fn handle_event(&mut self, now: Timestamp, event: &Event) -> Option<Meaning> {
         match event {
             Event::ParticipantJoined { participant, .. } | Event::ParticipantChanged { participant, .. } => {
+                let was_alone = self.cameras().next().is_none();
                 self.put(participant);
+                if was_alone && self.cameras().next().is_some() {
+                    self.alone_until.get_or_insert(now);
+                }
                 self.changed(now);
             }
             Event::ParticipantLeft { participant, .. } => {
@@ -66,7 +78,7 @@ impl Attendance {
                 return Some(Meaning::Watched(wanted.encodings > 0));
             }
             Event::RoomLeft { .. } => return Some(Meaning::Out("taken out of the room")),
-            Event::RejoinRoom { .. } => return Some(Meaning::Out("its media was lost: told to join again")),
+            Event::RejoinRoom { .. } => return Some(Meaning::Rejoin),
             Event::GoingAway { .. } => return Some(Meaning::Out("the server goes away")),
             _ => {}
         }
@@ -82,7 +94,8 @@ impl Attendance {
     }
 
     fn changed(&mut self, now: Timestamp) {
-        self.due.get_or_insert(now + GATHER);
+        let due = self.said_at.map_or(now, |said| now.max(said + GATHER));
+        self.due.get_or_insert(due);
     }
 
     /// What is to be asked of the server now.
@@ -96,6 +109,7 @@ impl Attendance {
             return None;
         }
         self.said = Some(wish.clone());
+        self.said_at = Some(now);
         Some(wish)
     }
 
@@ -104,14 +118,18 @@ impl Attendance {
         self.due
     }
 
-    /// Whether pictures of somebody were asked for.
-    pub fn watches(&self) -> bool {
-        self.said.as_ref().is_some_and(|said| !said.show.is_empty())
+    /// Until when nobody else's camera was on; `None` where somebody's was when the client joined, or none came yet.
+    pub const fn alone_until(&self) -> Option<Timestamp> {
+        self.alone_until
+    }
+
+    /// Others whose camera is on.
+    fn cameras(&self) -> impl Iterator<Item = ParticipantId> {
+        self.participants.iter().filter(|(id, films)| *films && *id != self.me).map(|(id, _)| *id)
     }
 
     fn wish(&self) -> Subscribe {
-        let films = self.participants.iter().filter(|(id, films)| *films && *id != self.me);
-        let cameras: Vec<ParticipantId> = films.map(|(id, _)| *id).collect();
+        let cameras: Vec<ParticipantId> = self.cameras().collect();
         let follows = cameras.len() > self.tiles;
         let size = tile(cameras.len().min(self.tiles));
         let named = if follows { self.tiles.saturating_sub(1) } else { self.tiles };
@@ -188,22 +206,38 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_gathered_and_what_changes_nothing_is_not_said() {
+    fn what_changes_is_said_at_once_but_not_twice_within_a_moment_and_not_for_nothing() {
         let mut attendance = attendance(1, 9);
         attendance.poll(Timestamp::ZERO);
         assert_eq!(attendance.next_timeout(), None);
         let now = Timestamp::from_millis(1_000);
         attendance.handle_event(now, &joined(3, SourceState::On));
+        assert_eq!(attendance.poll(now).unwrap().show.len(), 2, "nothing was said lately");
         attendance.handle_event(now + Duration::from_millis(100), &joined(4, SourceState::On));
+        attendance.handle_event(now + Duration::from_millis(200), &joined(5, SourceState::On));
         let due = attendance.next_timeout().unwrap();
         assert_eq!(due, now + GATHER);
-        assert_eq!(attendance.poll(now), None);
-        assert_eq!(attendance.poll(due).unwrap().show.len(), 3);
-        attendance.handle_event(due, &joined(5, SourceState::Off));
+        assert_eq!(attendance.poll(now + Duration::from_millis(200)), None);
+        assert_eq!(attendance.poll(due).unwrap().show.len(), 4);
+        attendance.handle_event(due, &joined(6, SourceState::Off));
         assert_eq!(attendance.poll(due + GATHER), None, "no camera");
         let left = Event::ParticipantLeft { room: room(), participant: ParticipantId(4), reason: LeaveReason::Left };
-        attendance.handle_event(due, &left);
-        assert_eq!(attendance.poll(due + GATHER + GATHER).unwrap().show.len(), 2);
+        attendance.handle_event(due + GATHER, &left);
+        assert_eq!(attendance.poll(due + GATHER).unwrap().show.len(), 3);
+    }
+
+    #[test]
+    fn who_comes_first_is_alone_until_somebody_films() {
+        let mut first = attendance(0, 9);
+        first.handle_event(Timestamp::from_millis(10), &joined(2, SourceState::Off));
+        assert_eq!(first.alone_until(), None);
+        for (millis, id) in [(20, 3), (30, 4)] {
+            first.handle_event(Timestamp::from_millis(millis), &joined(id, SourceState::On));
+        }
+        assert_eq!(first.alone_until(), Some(Timestamp::from_millis(20)));
+        let mut later = attendance(1, 9);
+        later.handle_event(Timestamp::from_millis(20), &joined(5, SourceState::On));
+        assert_eq!(later.alone_until(), None, "somebody was there");
     }
 
     #[test]
@@ -214,6 +248,6 @@ mod tests {
         assert_eq!(meaning(wanted(SourceKind::Camera, 0)), Some(Meaning::Watched(false)));
         assert_eq!(meaning(wanted(SourceKind::Camera, 1)), Some(Meaning::Watched(true)));
         assert_eq!(meaning(wanted(SourceKind::Screen, 1)), None);
-        assert!(matches!(meaning(Event::RejoinRoom { room: room() }), Some(Meaning::Out(_))));
+        assert_eq!(meaning(Event::RejoinRoom { room: room() }), Some(Meaning::Rejoin));
     }
 }

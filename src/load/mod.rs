@@ -14,7 +14,6 @@ pub mod attendance;
 pub mod client;
 pub mod clip;
 pub mod departures;
-pub mod descriptor;
 pub mod figures;
 pub mod offer;
 pub mod people;

@@ -4,8 +4,8 @@ use super::{
     client::Event,
     figures::{Spread, Summary},
     plan::Person,
-    session::Notice,
-    worker::Told,
+    session::{Notice, Shows},
+    worker::{Told, What},
 };
 use halloo_transport::Timestamp;
 use serde::Serialize;
@@ -21,13 +21,71 @@ struct Fare {
     asked: Timestamp,
     connected: Option<Timestamp>,
     watches: Option<Timestamp>,
+    alone_until: Option<Timestamp>,
     left: Option<Timestamp>,
     saw: Option<Timestamp>,
+    decoded: Option<Timestamp>,
+    tiles: BTreeMap<u32, Tile>,
+    rejoined: usize,
     failed: bool,
     over: bool,
 }
 
+/// Somebody whose picture a client shows, or did.
+#[derive(Clone, Copy, Default, Debug)]
+struct Tile {
+    shown: Option<Timestamp>,
+    hidden: Option<Timestamp>,
+    seen: Option<Timestamp>,
+}
+
 impl Fare {
+    fn new(asked: Timestamp) -> Self {
+        Self {
+            asked,
+            connected: None,
+            watches: None,
+            alone_until: None,
+            left: None,
+            saw: None,
+            decoded: None,
+            tiles: BTreeMap::new(),
+            rejoined: 0,
+            failed: false,
+            over: false,
+        }
+    }
+
+    /// From when on there was something to wait for.
+    fn waits_since(&self) -> Timestamp {
+        self.alone_until.map_or(self.asked, |until| until.max(self.asked))
+    }
+
+    fn shows(&mut self, shows: &Shows) {
+        self.alone_until = self.alone_until.or(shows.alone_until);
+        if !shows.cameras.is_empty() {
+            self.watches.get_or_insert(shows.at);
+        }
+        for (number, tile) in &mut self.tiles {
+            if tile.shown.is_some() && !shows.cameras.contains(number) {
+                tile.hidden.get_or_insert(shows.at);
+            }
+        }
+        for number in &shows.cameras {
+            self.tiles.entry(*number).or_default().shown.get_or_insert(shows.at);
+        }
+    }
+
+    /// The tiles in which a picture can be expected.
+    fn wanted_tiles(&self) -> impl Iterator<Item = (Timestamp, &Tile)> {
+        self.tiles.values().filter_map(|tile| {
+            let shown = tile.shown?;
+            let end = [tile.hidden, self.left].into_iter().flatten().min();
+            let stayed = end.is_none_or(|end| end.since(shown) >= TIME_TO_SEE);
+            (tile.seen.is_some() || stayed).then_some((shown, tile))
+        })
+    }
+
     /// Whether a picture can be expected: they saw one, or stayed a while after asking for it.
     fn wanted(&self) -> bool {
         let stayed = |since: Timestamp| self.left.is_none_or(|left| left.since(since) >= TIME_TO_SEE);
@@ -40,6 +98,7 @@ impl Fare {
 pub struct People {
     all: Vec<Option<Fare>>,
     reasons: BTreeMap<String, u64>,
+    undecodable: BTreeMap<String, u64>,
     first_connected: Option<Timestamp>,
     last_connected: Option<Timestamp>,
 }
@@ -53,6 +112,8 @@ pub struct Joins {
     pub joined: usize,
     /// Who could not join, or was out before their time.
     pub failed: usize,
+    /// How often somebody was told to join again, and did.
+    pub rejoined: usize,
     /// Why, and how often.
     pub reasons: BTreeMap<String, u64>,
     /// Joins per second, from the first to the last.
@@ -68,8 +129,20 @@ pub struct FirstPictures {
     pub wanted: usize,
     /// Who got one that can be decoded.
     pub seen: usize,
-    /// From asking to join until then, in milliseconds. Of those who found somebody to see, or to wait for.
+    /// From asking to join until then, in milliseconds; who came first waits from when somebody with a camera came.
     pub first_picture_ms: Option<Summary>,
+    /// Whose first picture an AV1 decoder took.
+    pub decoded: usize,
+    /// The same as `first_picture_ms`, until it was decoded.
+    pub first_decoded_ms: Option<Summary>,
+    /// Why first pictures were not decoded, and how often.
+    pub undecodable: BTreeMap<String, u64>,
+    /// Pairs of a receiver and somebody whose picture it asked for, for two seconds or until there was one.
+    pub tiles_wanted: usize,
+    /// Those in which there was a picture.
+    pub tiles_seen: usize,
+    /// From asking for somebody's picture until there was one, in milliseconds.
+    pub tile_ms: Option<Summary>,
 }
 
 impl People {
@@ -79,10 +152,8 @@ impl People {
         if self.all.len() <= at {
             self.all.resize(at + 1, None);
         }
-        let fare =
-            Fare { asked: now, connected: None, watches: None, left: None, saw: None, failed: false, over: false };
         if let Some(place) = self.all.get_mut(at) {
-            *place = Some(fare);
+            *place = Some(Fare::new(now));
         }
     }
 
@@ -94,7 +165,8 @@ impl People {
     pub fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::Entered(_) => {}
-            Notice::Watches(number, at) => self.get(number).into_iter().for_each(|fare| fare.watches = Some(at)),
+            Notice::Shows(number, shows) => self.get(number).into_iter().for_each(|fare| fare.shows(&shows)),
+            Notice::Rejoined(number) => self.get(number).into_iter().for_each(|fare| fare.rejoined += 1),
             Notice::Left(number, at) => self.get(number).into_iter().for_each(|fare| {
                 fare.left = Some(at);
                 fare.over = true;
@@ -105,15 +177,24 @@ impl People {
 
     /// Takes what a client's media told.
     pub fn told(&mut self, told: Told) {
-        let Told { person, at, event } = told;
-        match event {
-            Event::Connected => {
+        let Told { person, at, what } = told;
+        match what {
+            What::Event(Event::Failed(why)) => return self.fail(person, why),
+            What::Decoded(Err(why)) => return count(&mut self.undecodable, why),
+            _ => {}
+        }
+        let Some(fare) = self.all.get_mut(person as usize).and_then(Option::as_mut) else { return };
+        match what {
+            // Who joined again had been there before.
+            What::Event(Event::Connected) if fare.connected.is_none() => {
+                fare.connected = Some(at);
                 self.first_connected.get_or_insert(at);
                 self.last_connected = Some(at);
-                self.get(person).into_iter().for_each(|fare| fare.connected = Some(at));
             }
-            Event::FirstPicture => self.get(person).into_iter().for_each(|fare| fare.saw = Some(at)),
-            Event::Failed(why) => self.fail(person, why),
+            What::Event(Event::FirstPicture(_)) => _ = fare.saw.get_or_insert(at),
+            What::Event(Event::Face(number)) => _ = fare.tiles.entry(number).or_default().seen.get_or_insert(at),
+            What::Decoded(Ok(())) => _ = fare.decoded.get_or_insert(at),
+            What::Event(_) | What::Decoded(_) => {}
         }
     }
 
@@ -121,8 +202,7 @@ impl People {
         let Some(fare) = self.get(number) else { return };
         fare.over = true;
         if !std::mem::replace(&mut fare.failed, true) {
-            let why = if self.reasons.len() < MAX_REASONS { why } else { "other reasons".to_owned() };
-            *self.reasons.entry(why).or_default() += 1;
+            count(&mut self.reasons, why);
         }
     }
 
@@ -154,6 +234,7 @@ impl People {
             asked: self.fares().count(),
             joined,
             failed: self.fares().filter(|fare| fare.failed || fare.connected.is_none()).count(),
+            rejoined: self.fares().map(|fare| fare.rejoined).sum(),
             reasons: self.reasons.clone(),
             per_second: span
                 .filter(|span| *span > 0.0 && joined > 1)
@@ -164,13 +245,28 @@ impl People {
 
     /// How soon there was something to see.
     pub fn first_pictures(&self) -> FirstPictures {
-        let times = spread(self.fares().filter_map(|fare| Some(fare.saw?.since(fare.asked))));
+        let waited = |at: fn(&Fare) -> Option<Timestamp>| {
+            spread(self.fares().filter_map(|fare| Some(at(fare)?.since(fare.waits_since())))).summary()
+        };
+        let tiles = || self.fares().flat_map(Fare::wanted_tiles);
         FirstPictures {
             wanted: self.fares().filter(|fare| fare.wanted()).count(),
             seen: self.fares().filter(|fare| fare.saw.is_some()).count(),
-            first_picture_ms: times.summary(),
+            first_picture_ms: waited(|fare| fare.saw),
+            decoded: self.fares().filter(|fare| fare.decoded.is_some()).count(),
+            first_decoded_ms: waited(|fare| fare.decoded),
+            undecodable: self.undecodable.clone(),
+            tiles_wanted: tiles().count(),
+            tiles_seen: tiles().filter(|(_, tile)| tile.seen.is_some()).count(),
+            tile_ms: spread(tiles().filter_map(|(shown, tile)| Some(tile.seen?.since(shown)))).summary(),
         }
     }
+}
+
+/// Counts a reason; reasons are bounded.
+fn count(reasons: &mut BTreeMap<String, u64>, why: String) {
+    let known = reasons.len() < MAX_REASONS || reasons.contains_key(&why);
+    *reasons.entry(if known { why } else { "other reasons".to_owned() }).or_default() += 1;
 }
 
 fn spread(times: impl Iterator<Item = Duration>) -> Spread {
@@ -188,7 +284,7 @@ mod tests {
     }
 
     fn told(person: u32, millis: u64, event: Event) -> Told {
-        Told { person, at: Timestamp::from_millis(millis), event }
+        Told { person, at: Timestamp::from_millis(millis), what: What::Event(event) }
     }
 
     #[test]
@@ -197,13 +293,13 @@ mod tests {
         (0..4).for_each(|n| people.ask(&person(n), Timestamp::from_millis(u64::from(n) * 100)));
         people.told(told(0, 40, Event::Connected));
         people.told(told(1, 160, Event::Connected));
-        people.told(told(1, 200, Event::FirstPicture));
-        people.notice(Notice::Watches(1, Timestamp::from_millis(170)));
-        people.notice(Notice::Watches(0, Timestamp::from_millis(100)));
+        people.told(told(1, 200, Event::FirstPicture(Vec::new())));
+        people.notice(shows(1, 170, &[0]));
+        people.notice(shows(0, 100, &[1]));
         people.notice(Notice::Failed(2, "refused".to_owned()));
         people.told(told(2, 300, Event::Failed("no handshake".to_owned())));
         people.notice(Notice::Left(0, Timestamp::from_millis(1_900)));
-        people.notice(Notice::Watches(3, Timestamp::from_millis(400)));
+        people.notice(shows(3, 400, &[1]));
         assert_eq!((people.present(), people.going(), people.failed()), (1, 2, 1));
         let joins = people.joins();
         assert_eq!((joins.asked, joins.joined, joins.failed), (4, 2, 2), "one failed and one is on the way");
@@ -213,6 +309,50 @@ mod tests {
         assert!((times.p50 - 40.0).abs() < 1.0 && (times.max - 60.0).abs() < 1.0, "{times:?}");
         let pictures = people.first_pictures();
         assert_eq!((pictures.wanted, pictures.seen), (2, 1), "the first left too soon, the last still waits");
+    }
+
+    fn shows(person: u32, millis: u64, cameras: &[u32]) -> Notice {
+        let shows = Shows { at: Timestamp::from_millis(millis), cameras: cameras.to_vec(), alone_until: None };
+        Notice::Shows(person, shows)
+    }
+
+    #[test]
+    fn who_comes_first_waits_from_when_somebody_comes() {
+        let mut people = People::default();
+        people.ask(&person(0), Timestamp::ZERO);
+        people.notice(shows(0, 5, &[]));
+        let at = Timestamp::from_millis(800);
+        people.notice(Notice::Shows(0, Shows { at, cameras: vec![1], alone_until: Some(at) }));
+        people.told(told(0, 840, Event::FirstPicture(Vec::new())));
+        people.told(Told { person: 0, at: Timestamp::from_millis(842), what: What::Decoded(Ok(())) });
+        let pictures = people.first_pictures();
+        let (whole, decoded) = (pictures.first_picture_ms.unwrap(), pictures.first_decoded_ms.unwrap());
+        assert!((whole.max - 40.0).abs() < 1.0 && (decoded.max - 42.0).abs() < 1.0, "{pictures:?}");
+        assert_eq!(pictures.decoded, 1);
+    }
+
+    #[test]
+    fn a_tile_counts_once_it_was_shown_for_long_enough() {
+        let mut people = People::default();
+        people.ask(&person(0), Timestamp::ZERO);
+        people.notice(shows(0, 0, &[1, 2, 3]));
+        people.told(told(0, 30, Event::Face(1)));
+        people.notice(shows(0, 500, &[1, 3]));
+        let pictures = people.first_pictures();
+        assert_eq!((pictures.tiles_wanted, pictures.tiles_seen), (2, 1), "the second was hidden soon, the third waits");
+        assert!((pictures.tile_ms.unwrap().max - 30.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn who_joins_again_has_joined_once() {
+        let mut people = People::default();
+        people.ask(&person(0), Timestamp::ZERO);
+        people.told(told(0, 10, Event::Connected));
+        people.notice(Notice::Rejoined(0));
+        people.told(told(0, 5_000, Event::Connected));
+        let joins = people.joins();
+        assert_eq!((joins.joined, joins.rejoined, joins.failed), (1, 1, 0));
+        assert!(joins.join_ms.unwrap().max < 11.0);
     }
 
     #[test]

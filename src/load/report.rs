@@ -210,9 +210,19 @@ impl Report {
         for (reason, times) in &joins.reasons {
             row("  failed", format!("{times} x {reason}"));
         }
+        if joins.rejoined > 0 {
+            row("  told to join again, and did", format!("{}", joins.rejoined));
+        }
+        let pictures = &self.pictures;
         row("until media flowed", spread(&joins.join_ms));
-        row("until the first picture", spread(&self.pictures.first_picture_ms));
-        row("  saw one, of those who wanted", format!("{} of {}", self.pictures.seen, self.pictures.wanted));
+        row("until the first picture", spread(&pictures.first_picture_ms));
+        row("  saw one, of those who wanted", format!("{} of {}", pictures.seen, pictures.wanted));
+        row("until it was decoded", spread(&pictures.first_decoded_ms));
+        for (reason, times) in &pictures.undecodable {
+            row("  NOT DECODED", format!("{times} x {reason}"));
+        }
+        row("from asking for somebody's picture", spread(&pictures.tile_ms));
+        row("  saw whom they showed", format!("{} of {}", pictures.tiles_seen, pictures.tiles_wanted));
         row("packets lost", format!("{} of {}", counts.lost, counts.packets_received + counts.lost));
         row("  repaired by retransmission", format!("{}", counts.repaired));
         row("  not what was sent", format!("{}", counts.altered));

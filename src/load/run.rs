@@ -78,9 +78,11 @@ pub async fn run(args: LoadArgs) -> Result<Exit> {
     });
     let course = Course::new(&shape, stage, server, told, notices);
     let report = course.run(played(&args, &shape)).await;
-    eprint!("\n{}", report.table());
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
+    } else {
+        eprintln!();
+        print!("{}", report.table());
     }
     Ok(if report.passed { Exit::Done } else { Exit::Failed })
 }

@@ -1,22 +1,13 @@
 //! The server under load: a child process of our own, or one that runs already; and what it costs, as the kernel counts it.
 
-use anyhow::{Context, Result};
-use std::{fs, path::Path, process::Stdio, time::Duration};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-    time::timeout,
-};
-
-/// How long it may take to start.
-const START: Duration = Duration::from_secs(15);
-/// How long it may take to stop.
-const STOP: Duration = Duration::from_secs(5);
+use crate::own_server::OwnServer;
+use anyhow::Result;
+use std::{fs, path::Path, time::Duration};
 
 /// A server.
 #[derive(Debug)]
 pub struct Server {
-    child: Option<Child>,
+    own: Option<OwnServer>,
     /// Where it listens.
     pub url: String,
     /// Its process, where it is on this machine and known.
@@ -40,39 +31,21 @@ impl Server {
     /// # Errors
     /// Where it does not start.
     pub async fn start(shards: Option<usize>) -> Result<Self> {
-        let program = std::env::current_exe().context("could not find this program's own file")?;
-        let mut command = Command::new(program);
-        command.args(["serve", "--json", "--port", "0", "--connections-per-address", "100000"]);
-        // What is set for a real server on this machine is not for this one.
-        command.env_remove("HALLOO_CONFIG").env_remove("HALLOO_BIND").env_remove("HALLOO_KEY");
-        if let Some(shards) = shards {
-            command.args(["--media-shards", &shards.to_string()]);
-        }
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("could not start the server")?;
-        let stdout = child.stdout.take().context("the server has no output")?;
-        let mut line = String::new();
-        let read = timeout(START, BufReader::new(stdout).read_line(&mut line)).await;
-        read.context("the server did not say within 15 s where it listens")??;
-        let banner: serde_json::Value = serde_json::from_str(&line)
-            .with_context(|| format!("the server did not say where it listens, but: {line:?}"))?;
-        let url = banner["url"].as_str().context("the server did not say its address")?.to_owned();
-        let pid = child.id();
-        Ok(Self { child: Some(child), url, pid })
+        let shards = shards.map(|shards| shards.to_string());
+        let mut arguments = vec!["--connections-per-address", "100000"];
+        arguments.extend(shards.iter().flat_map(|shards| ["--media-shards", shards]));
+        let own = OwnServer::start(&arguments).await?;
+        Ok(Self { url: own.url.clone(), pid: own.pid(), own: Some(own) })
     }
 
     /// A server that runs already.
     pub fn attach(url: String, pid: Option<u32>) -> Self {
-        Self { child: None, url, pid }
+        Self { own: None, url, pid }
     }
 
     /// Whether it was started here.
     pub fn is_ours(&self) -> bool {
-        self.child.is_some()
+        self.own.is_some()
     }
 
     /// What it has used; `None` where its process is not known or gone.
@@ -82,12 +55,8 @@ impl Server {
 
     /// Stops it, if it was started here.
     pub async fn stop(self) {
-        let Some(mut child) = self.child else { return };
-        if let Some(pid) = child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32)) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        if timeout(STOP, child.wait()).await.is_err() {
-            let _ = child.kill().await;
+        if let Some(own) = self.own {
+            own.stop().await;
         }
     }
 }

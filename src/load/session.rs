@@ -9,11 +9,11 @@ use super::{
     turns::Turns,
     worker::Worker,
 };
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use futures_util::{SinkExt, StreamExt};
 use halloo_protocol::{
-    ClientInfo, ClientMessage, Credential, DeviceId, Event, Hello, JoinRoom, MAX_MESSAGE_BYTES, ReplyBody, ReplyResult,
-    Request, RoomId, RoomJoined, RoomMedia, SUBPROTOCOL, ServerMessage, SourceState, UserId,
+    ClientInfo, ClientMessage, Credential, DeviceId, ErrorBody, Event, Hello, JoinRoom, MAX_MESSAGE_BYTES, ReplyBody,
+    ReplyResult, Request, RoomId, RoomJoined, RoomMedia, SUBPROTOCOL, ServerMessage, SourceState, UserId,
 };
 use halloo_sfu::{ice::Credentials, net::Clock};
 use halloo_transport::{Ssrc, Timestamp, random::Random};
@@ -31,6 +31,9 @@ use tokio_tungstenite::{
 
 /// How long joining may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Pauses between attempts to join again: none before the first, then as long as this, each twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long the goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -66,12 +69,34 @@ pub struct Stage {
 pub enum Notice {
     /// Let into the room.
     Entered(u32),
-    /// Asked for somebody's picture for the first time, then.
-    Watches(u32, Timestamp),
+    /// Shows something else now.
+    Shows(u32, Shows),
+    /// Told to join again, and did.
+    Rejoined(u32),
     /// It has ended as it should, then.
     Left(u32, Timestamp),
     /// It could not join, or is out before its time.
     Failed(u32, String),
+}
+
+/// Whose pictures a client asked for.
+#[derive(Clone, Debug)]
+pub struct Shows {
+    /// When.
+    pub at: Timestamp,
+    /// By participant number.
+    pub cameras: Vec<u32>,
+    /// Until when it was alone, where somebody with a camera came after it.
+    pub alone_until: Option<Timestamp>,
+}
+
+/// Why a client is in the room no longer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Over {
+    /// It is time to leave.
+    Leave,
+    /// The server wants it to join again.
+    Rejoin,
 }
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -86,39 +111,26 @@ pub async fn attend(stage: Arc<Stage>, person: Person, leave: oneshot::Receiver<
 }
 
 async fn take_part(stage: &Stage, person: Person, mut leave: oneshot::Receiver<()>) -> Result<()> {
-    let (room, directory) = stage.rooms.get(person.room as usize).context("no such room")?;
-    let worker = stage.workers.get(person.number as usize % stage.workers.len().max(1)).context("no thread")?;
+    let (room, _) = stage.rooms.get(person.room as usize).context("no such room")?;
     let mut random = Random::new(stage.seed ^ (u64::from(person.number) << 32) ^ 0x6c6f_6164);
-    let identity = identity(stage, person, &mut random)?;
     let mut link = tokio::select! {
         link = timeout(PATIENCE, Link::sign_in(stage, person)) => link.context("signing in took too long")??,
         _ = &mut leave => return Ok(()),
     };
-    let request = join_request(room, person, offer(&identity, stage.tiles));
-    let joined = timeout(PATIENCE, link.join(request)).await.context("joining took too long")??;
-    let RoomJoined { sdp, snapshot } = joined;
-    let agreed = Agreed::read(&sdp)?;
-    let me = snapshot.you.0;
-    let publisher = person.publishes.then(|| {
-        let departures = Arc::new(Departures::new(stage.common.clip.len()));
-        directory.insert(me, Arc::clone(&departures));
-        let turns = Turns { publishers: stage.publishers, place: person.place, room: person.room };
-        Publisher::new(&identity, Arc::clone(&stage.common.clip), departures, turns, &mut random)
-    });
-    let now = stage.clock.now();
-    let seed = random.next_u64();
-    let client = MediaClient::new(now, &stage.common, &identity, &agreed, directory.clone(), publisher, seed)?;
+    let mut entered = link.enter(stage, person, &mut random).await?;
     let _ = stage.notices.send(Notice::Entered(person.number));
-    worker.play(person.number, client, agreed.address);
-    let attendance = Attendance::new(now, &snapshot, stage.tiles);
-    let outcome = link.stay(stage, person, worker, attendance, &mut leave).await;
-    worker.stop(person.number);
-    directory.remove(me);
-    if outcome.is_ok() {
-        // Whether the goodbye arrives in time changes nothing of what was measured.
-        let _ = timeout(GOODBYE, link.leave(room)).await;
+    while link.stay(stage, person, entered, &mut leave).await? == Over::Rejoin {
+        entered = tokio::select! {
+            entered = timeout(PATIENCE, link.enter_again(stage, person, &mut random)) => {
+                entered.context("joining again took too long")??
+            }
+            _ = &mut leave => return Ok(()),
+        };
+        let _ = stage.notices.send(Notice::Rejoined(person.number));
     }
-    outcome
+    // Whether the goodbye arrives in time changes nothing of what was measured.
+    let _ = timeout(GOODBYE, link.leave(room)).await;
+    Ok(())
 }
 
 fn identity(stage: &Stage, person: Person, random: &mut Random) -> Result<Identity> {
@@ -138,6 +150,22 @@ fn join_request(room: &RoomId, person: Person, sdp: String) -> Request {
     let state = if person.publishes { SourceState::On } else { SourceState::Off };
     let media = RoomMedia { microphone: state, camera: state, screen: SourceState::Off };
     Request::JoinRoom(JoinRoom { room: room.clone(), media, sdp, token: None })
+}
+
+/// In the room, its media played.
+struct Entered<'a> {
+    worker: &'a Worker,
+    directory: &'a Directory,
+    person: u32,
+    me: u32,
+    attendance: Attendance,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.worker.stop(self.person);
+        self.directory.remove(self.me);
+    }
 }
 
 /// A signed-in connection.
@@ -175,10 +203,45 @@ impl Link {
         }
     }
 
-    async fn join(&mut self, request: Request) -> Result<RoomJoined> {
-        match self.request(request).await? {
-            ReplyResult::RoomJoined(joined) => Ok(joined),
-            other => bail!("the server answered join_room with {other:?}"),
+    /// Joins the room, and lets the client's media begin.
+    async fn enter<'a>(&mut self, stage: &'a Stage, person: Person, random: &mut Random) -> Result<Entered<'a>> {
+        let (room, directory) = stage.rooms.get(person.room as usize).context("no such room")?;
+        let worker = stage.workers.get(person.number as usize % stage.workers.len().max(1)).context("no thread")?;
+        let identity = identity(stage, person, random)?;
+        let request = join_request(room, person, offer(&identity, stage.tiles));
+        let reply = timeout(PATIENCE, self.request(request)).await.context("joining took too long")??;
+        let ReplyResult::RoomJoined(RoomJoined { sdp, snapshot }) = reply else {
+            bail!("the server answered join_room with {reply:?}");
+        };
+        let agreed = Agreed::read(&sdp)?;
+        let me = snapshot.you.0;
+        let publisher = person.publishes.then(|| {
+            let departures = Arc::new(Departures::new(stage.common.clip.len()));
+            directory.insert(me, Arc::clone(&departures));
+            let turns = Turns { publishers: stage.publishers, place: person.place, room: person.room };
+            Publisher::new(&identity, Arc::clone(&stage.common.clip), departures, turns, random)
+        });
+        let now = stage.clock.now();
+        let seed = random.next_u64();
+        let client = MediaClient::new(now, &stage.common, &identity, &agreed, directory.clone(), publisher, seed)?;
+        worker.play(person.number, client, agreed.address);
+        let attendance = Attendance::new(now, &snapshot, stage.tiles);
+        Ok(Entered { worker, directory, person: person.number, me, attendance })
+    }
+
+    /// Joins again: at once, then with pauses.
+    async fn enter_again<'a>(&mut self, stage: &'a Stage, person: Person, random: &mut Random) -> Result<Entered<'a>> {
+        // What was said of the old stay is not of the new one.
+        self.early.clear();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.enter(stage, person, random).await {
+                Ok(entered) => return Ok(entered),
+                Err(error) if error.is::<ErrorBody>() => {}
+                Err(error) => return Err(error),
+            }
+            sleep(pause.mul_f64(0.75 + 0.5 * random.next_f64())).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -187,26 +250,25 @@ impl Link {
         &mut self,
         stage: &Stage,
         person: Person,
-        worker: &Worker,
-        mut attendance: Attendance,
+        mut entered: Entered<'_>,
         leave: &mut oneshot::Receiver<()>,
-    ) -> Result<()> {
-        let mut watches = false;
+    ) -> Result<Over> {
+        let attendance = &mut entered.attendance;
         loop {
             let now = stage.clock.now();
             while let Some(event) = self.early.pop_front() {
                 match attendance.handle_event(now, &event) {
-                    Some(Meaning::Watched(watched)) => worker.film(person.number, watched),
+                    Some(Meaning::Watched(watched)) => entered.worker.film(person.number, watched),
+                    Some(Meaning::Rejoin) => return Ok(Over::Rejoin),
                     Some(Meaning::Out(why)) => bail!("{why}"),
                     None => {}
                 }
             }
             if let Some(subscribe) = attendance.poll(now) {
+                let cameras = subscribe.show.iter().map(|shown| shown.source.participant.0).collect();
+                let shows = Shows { at: now, cameras, alone_until: attendance.alone_until() };
+                let _ = stage.notices.send(Notice::Shows(person.number, shows));
                 self.send(Request::Subscribe(subscribe)).await?;
-            }
-            if attendance.watches() && !watches {
-                watches = true;
-                let _ = stage.notices.send(Notice::Watches(person.number, now));
             }
             tokio::select! {
                 message = next(&mut self.socket) => match message? {
@@ -218,7 +280,7 @@ impl Link {
                     }
                 },
                 () = until(stage.clock, attendance.next_timeout()) => {}
-                _ = &mut *leave => return Ok(()),
+                _ = &mut *leave => return Ok(Over::Leave),
             }
         }
     }
@@ -246,7 +308,7 @@ impl Link {
                 ServerMessage::Reply(reply) if reply.reply_to == id => {
                     return match reply.body {
                         ReplyBody::Result(result) => Ok(result),
-                        ReplyBody::Error(error) => Err(anyhow!("the server refused: {error}")),
+                        ReplyBody::Error(error) => Err(anyhow::Error::msg(error).context("the server refused")),
                     };
                 }
                 ServerMessage::Reply(_) => {}
@@ -276,3 +338,6 @@ async fn until(clock: Clock, at: Option<Timestamp>) {
         None => pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

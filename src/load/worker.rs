@@ -7,6 +7,7 @@ use super::{
     figures::Figures,
 };
 use anyhow::{Context, Result};
+use halloo_engine::load;
 use halloo_sfu::net::{Clock, Filled, Receiver, SendOutcome, Socket, SocketConfig, Waker};
 use halloo_transport::Timestamp;
 use rustix::{
@@ -25,7 +26,7 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::{runtime::Handle, sync::mpsc::UnboundedSender};
 
 /// Kernel buffers of one client: a burst of key frames of all its tiles.
 const BUFFER: usize = 1 << 20;
@@ -46,7 +47,16 @@ pub struct Told {
     /// When.
     pub at: Timestamp,
     /// What.
-    pub event: Event,
+    pub what: What,
+}
+
+/// What a client's media tells.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// Something happened to the client.
+    Event(Event),
+    /// Its first picture was decoded, or why not.
+    Decoded(Result<(), String>),
 }
 
 enum Order {
@@ -67,7 +77,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a thread.
+    /// Starts a thread. What takes long is done by the tokio runtime that this is called on.
     ///
     /// # Errors
     /// Where the system gives no thread or file descriptor.
@@ -81,6 +91,7 @@ impl Worker {
             poll,
             clock,
             told,
+            runtime: Handle::current(),
             waker: waker.clone(),
             orders: receiver,
             figures: Arc::clone(&figures),
@@ -153,6 +164,7 @@ struct Stage {
     poll: OwnedFd,
     clock: Clock,
     told: UnboundedSender<Told>,
+    runtime: Handle,
     waker: Waker,
     orders: Orders<Order>,
     figures: Arc<Mutex<Figures>>,
@@ -237,8 +249,8 @@ impl Stage {
             Ok(socket) => socket,
             Err(error) => {
                 self.free.push(place);
-                let event = Event::Failed(format!("no socket: {error}"));
-                let _ = self.told.send(Told { person, at: self.clock.now(), event });
+                let what = What::Event(Event::Failed(format!("no socket: {error}")));
+                let _ = self.told.send(Told { person, at: self.clock.now(), what });
                 return;
             }
         };
@@ -298,7 +310,16 @@ impl Stage {
             }
         });
         while let Some(event) = playing.client.poll_event() {
-            let _ = self.told.send(Told { person: playing.person, at: now, event });
+            let (person, told, clock) = (playing.person, self.told.clone(), self.clock);
+            if let Event::FirstPicture(payloads) = &event {
+                // Elsewhere: it takes longer than the other clients may be kept waiting.
+                let (told, payloads) = (told.clone(), payloads.clone());
+                self.runtime.spawn_blocking(move || {
+                    let decoded = load::decode(&payloads).map(|_| ()).map_err(|error| error.to_string());
+                    let _ = told.send(Told { person, at: clock.now(), what: What::Decoded(decoded) });
+                });
+            }
+            let _ = told.send(Told { person, at: now, what: What::Event(event) });
         }
         // Never at once: the others have their turn first.
         let due = playing.client.next_timeout().max(now + SHORTEST);

@@ -178,9 +178,10 @@ impl Scratch {
             let Some(slot) = subscriber.slots.get_mut(want.slot) else { continue };
             let pinned = want.class == Class::Pinned;
             let starts = want.current.is_none() && !pinned && too_little;
-            let given_goal = given
-                .goal
-                .filter(|_| !starts || (!pinned_short && subscriber.comebacks.may_start(now, subscriber.allocated_by)));
+            // One that begins before the path is up would keep the first real one waiting.
+            let may_start =
+                subscriber.connected && !pinned_short && subscriber.comebacks.may_start(now, subscriber.allocated_by);
+            let given_goal = given.goal.filter(|_| !starts || may_start);
             if starts && given_goal.is_some() {
                 subscriber.comebacks.on_start(now);
             }

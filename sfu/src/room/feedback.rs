@@ -55,7 +55,11 @@ impl Room {
             subscriber.drain(now, publishers, egress);
             // Less than was counted on, or a probe that found much more: not to be put off to the next look.
             if subscriber.is_allocation_stale(now) {
+                let starting = subscriber.is_starting(now);
                 self.allocate_for(now, index);
+                if starting {
+                    self.request_key_frames_for(now, index, egress);
+                }
             }
         }
     }

@@ -50,6 +50,9 @@ const BURST_TIME: (Duration, Duration) = (Duration::from_millis(20), Duration::f
 /// A path that nothing is known of yet, this long after it came up at most, is sent what the start allows and no more at
 /// once: its first probe tells.
 const NEW_PATH: Duration = Duration::from_millis(400);
+/// For so long after it came up, a path's pictures begin as soon as a probe makes room for them. Later ones wait for the next
+/// look: on a narrow path what one probe gives the next feedback may take back, and a key frame is dear.
+const STARTING: Duration = Duration::from_millis(1_000);
 /// A queue this long costs pictures their temporal layers, and one longer than the next is cut. That one is long, since key
 /// frames are large: one that did not fit would be asked for again and again.
 const THIN_QUEUE: Duration = Duration::from_millis(150);
@@ -369,6 +372,11 @@ impl Subscriber {
         self.connected_at = now;
         self.audio = AudioRate::new(now);
         self.reports.start(now, &mut self.random);
+    }
+
+    /// Whether its path came up just now.
+    pub(super) fn is_starting(&self, now: Timestamp) -> bool {
+        now.since(self.connected_at) < STARTING
     }
 
     fn is_new(&self, now: Timestamp) -> bool {

@@ -108,16 +108,17 @@ impl Room {
     /// Asks for every key frame that a slot waits for; requests for one stream are merged.
     pub(super) fn request_key_frames(&mut self, now: Timestamp, egress: &mut impl Egress) {
         for index in 0..self.subscribers.len() {
-            for slot in 0..super::subscriber::MAX_SLOTS {
-                let Some(Some(subscriber)) =
-                    self.subscribers.get(index).filter(|s| s.as_ref().is_some_and(|s| s.connected))
-                else {
-                    break;
-                };
-                let Some(slot) = subscriber.slots.get(slot) else { break };
-                if let (Some(source), Some(encoding)) = (slot.showing, slot.stream.selected().needs_key_frame()) {
-                    self.ask_for_key_frame(now, source, usize::from(encoding), egress);
-                }
+            self.request_key_frames_for(now, index, egress);
+        }
+    }
+
+    /// Asks for every key frame that a slot of one subscriber waits for.
+    pub(super) fn request_key_frames_for(&mut self, now: Timestamp, index: usize, egress: &mut impl Egress) {
+        for slot in 0..super::subscriber::MAX_SLOTS {
+            let subscriber = self.subscribers.get(index).and_then(Option::as_ref).filter(|s| s.connected);
+            let Some(slot) = subscriber.and_then(|s| s.slots.get(slot)) else { return };
+            if let (Some(source), Some(encoding)) = (slot.showing, slot.stream.selected().needs_key_frame()) {
+                self.ask_for_key_frame(now, source, usize::from(encoding), egress);
             }
         }
     }

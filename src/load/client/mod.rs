@@ -7,7 +7,7 @@
 //!
 //! After each call: send what is in the [`Outbox`], take [`MediaClient::poll_event`] until there is none, and call
 //! [`MediaClient::handle_timeout`] at [`MediaClient::next_timeout`]. What a real client has and this one has not: it never
-//! lowers its bitrate, since its media is coded already, and it decodes nothing.
+//! lowers its bitrate, since its media is coded already, and it decodes nothing but its first picture.
 
 mod feedback;
 mod outbox;
@@ -47,7 +47,11 @@ use rtcp::{
     transport_feedbacks::transport_layer_nack::TransportLayerNack,
 };
 use slot::{Incoming, Slot, Wanted};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Publishers of its room that a client remembers.
 const MAX_KNOWN: usize = 1_024;
@@ -57,8 +61,10 @@ const MAX_KNOWN: usize = 1_024;
 pub enum Event {
     /// Media can flow.
     Connected,
-    /// The first picture that can be decoded was whole.
-    FirstPicture,
+    /// The first picture that can be decoded was whole: the payloads of its packets.
+    FirstPicture(Vec<Vec<u8>>),
+    /// A picture of this participant can be decoded for the first time.
+    Face(u32),
     /// There never will be a connection.
     Failed(String),
 }
@@ -92,6 +98,8 @@ pub struct MediaClient {
     known: HashMap<u32, Option<Arc<Departures>>>,
     connected: bool,
     seen: bool,
+    /// Participants of whom there was a picture.
+    faces: HashSet<u32>,
     failed: bool,
     events: Vec<Event>,
 }
@@ -126,6 +134,7 @@ impl MediaClient {
             known: HashMap::new(),
             connected: false,
             seen: false,
+            faces: HashSet::new(),
             failed: false,
             events: Vec::new(),
         })
@@ -260,11 +269,22 @@ impl MediaClient {
         }
         figures.counts.packets_received += 1;
         figures.counts.bytes_received += packet.len() as i64;
-        if is_video && !self.seen && figures.counts.pictures_decodable > before {
-            self.seen = true;
-            self.events.push(Event::FirstPicture);
+        if is_video && figures.counts.pictures_decodable > before {
+            if !std::mem::replace(&mut self.seen, true) {
+                self.events.push(Event::FirstPicture(slot.first_picture()));
+                self.slots.iter_mut().for_each(Slot::keep_nothing);
+            }
+            self.note_face(&incoming);
         }
         self.compare(now, &incoming, figures);
+    }
+
+    fn note_face(&mut self, packet: &Incoming<'_>) {
+        let Some(source) = packet.csrc.and_then(SourceOf::from_csrc) else { return };
+        let number = source.participant.0;
+        if self.faces.len() < MAX_KNOWN && self.faces.insert(number) {
+            self.events.push(Event::Face(number));
+        }
     }
 
     /// Compares a packet with what its source sent, and takes the time that it needed.

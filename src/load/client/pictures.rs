@@ -21,6 +21,8 @@ pub(super) struct Part {
 pub(super) struct Pictures {
     /// The next packet in order; `None` until there is a key frame.
     next: Option<u64>,
+    /// The first packet of the key frame that decoding began at.
+    began: u64,
     waiting: BTreeMap<u64, Part>,
 }
 
@@ -52,6 +54,11 @@ impl Pictures {
         self.next.is_some()
     }
 
+    /// The first packet of the key frame that decoding began at last.
+    pub(super) fn began(&self) -> u64 {
+        self.began
+    }
+
     /// Gives up what is missing: goes on at a key frame, one that came already or the next. Gives how many pictures became
     /// decodable.
     pub(super) fn give_up(&mut self) -> u32 {
@@ -65,7 +72,7 @@ impl Pictures {
         let found = self.waiting.iter().find(|(_, part)| part.starts_key_frame).map(|(seq, _)| *seq);
         if let Some(found) = found {
             self.waiting = self.waiting.split_off(&found);
-            self.next = Some(found);
+            (self.next, self.began) = (Some(found), found);
         }
     }
 

@@ -4,13 +4,18 @@
 use crate::load::{
     clip::{Clip, Position},
     departures::Departures,
-    descriptor::{Descriptor, PictureOf},
     figures::Figures,
     offer::{AV1, AV1_RTX, IDS, Identity, OPUS},
     turns::Turns,
 };
+use bytes::Bytes;
 use halloo_sfu::rtp::OutgoingHeader;
-use halloo_transport::{RtpTime, Ssrc, Timestamp, random::Random, reports::SenderInfo};
+use halloo_transport::{
+    RtpTime, Ssrc, Timestamp,
+    av1::{FrameDependencies, FrameToSend, Indication, Resolution, TemplateStructure},
+    random::Random,
+    reports::SenderInfo,
+};
 use std::{sync::Arc, time::Duration};
 
 /// Between two key frames that were asked for.
@@ -35,6 +40,7 @@ pub struct Publisher {
     /// The next picture of the clip.
     picture: usize,
     picture_number: u16,
+    layers: TemplateStructure,
     picture_interval: Duration,
     key_frame_wanted: bool,
     last_key_frame: Option<Timestamp>,
@@ -69,12 +75,13 @@ impl Stream {
 }
 
 /// A packet of the camera that was sent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Sent {
     seq: u16,
     timestamp: u32,
     position: Position,
-    of: PictureOf,
+    marker: bool,
+    descriptor: Bytes,
 }
 
 impl Publisher {
@@ -95,6 +102,7 @@ impl Publisher {
             sound: (random.next_u64() % 100) as usize,
             picture: 0,
             picture_number: 0,
+            layers: no_layers(clip.video.size),
             picture_interval,
             key_frame_wanted: false,
             last_key_frame: None,
@@ -181,39 +189,40 @@ impl Publisher {
         let number = self.picture_number;
         self.picture_number = number.wrapping_add(1);
         figures.counts.pictures_sent += 1;
-        for index in packets.clone() {
-            let (first, last) = (index == packets.start, index + 1 == packets.end);
-            let position = index as Position;
+        let frame = FrameToSend {
+            number,
+            dependencies: picture_of(key_frame),
+            active_targets: None,
+            brings_structure: key_frame,
+        };
+        let descriptors = self.layers.descriptors(&frame, packets.len());
+        for (index, descriptor) in packets.clone().zip(descriptors) {
+            let (position, marker) = (index as Position, index + 1 == packets.end);
             let payload = self.clip.payload(position);
             let seq = self.camera.take_seq(payload.len());
-            let of = PictureOf { number, key_frame, first, last };
-            let sent = Sent { seq, timestamp: self.camera.timestamp, position, of };
-            if let Some(place) = self.history.get_mut(usize::from(seq) % HISTORY) {
-                *place = Some(sent);
-            }
+            let timestamp = self.camera.timestamp;
             self.departures.set(position, now);
             figures.counts.packets_sent += 1;
-            let descriptor = Descriptor::new(of, self.clip.video.size);
-            let mut header = OutgoingHeader::new(self.camera.ssrc, AV1, seq, sent.timestamp, &IDS);
-            header.marker = last;
-            header.dependency_descriptor = Some(descriptor.bytes());
+            let mut header = OutgoingHeader::new(self.camera.ssrc, AV1, seq, timestamp, &IDS);
+            header.marker = marker;
+            header.dependency_descriptor = Some(&descriptor);
             send(&header, payload);
+            if let Some(place) = self.history.get_mut(usize::from(seq) % HISTORY) {
+                *place = Some(Sent { seq, timestamp, position, marker, descriptor });
+            }
         }
     }
 
     /// Sends a packet of the camera again, if it is still known.
     pub fn send_again(&mut self, seq: u16, send: impl FnOnce(&OutgoingHeader<'_>, &[u8])) {
-        let Some(Some(sent)) = self.history.get(usize::from(seq) % HISTORY).copied() else { return };
-        if sent.seq != seq {
-            return;
-        }
+        let known = self.history.get(usize::from(seq) % HISTORY).and_then(Option::as_ref);
+        let Some(sent) = known.filter(|sent| sent.seq == seq) else { return };
         let payload = self.clip.payload(sent.position);
-        let descriptor = Descriptor::new(sent.of, self.clip.video.size);
         let own = self.rtx.take_seq(payload.len());
         let mut header = OutgoingHeader::new(self.rtx.ssrc, AV1_RTX, own, sent.timestamp, &IDS);
-        header.marker = sent.of.last;
+        header.marker = sent.marker;
         header.original_seq = Some(seq);
-        header.dependency_descriptor = Some(descriptor.bytes());
+        header.dependency_descriptor = Some(&sent.descriptor);
         send(&header, payload);
     }
 
@@ -237,6 +246,21 @@ impl Publisher {
         ];
         all.into_iter().filter(|sender| sender.packets > 0).collect()
     }
+}
+
+/// Pictures of one layer, each of which refers to the one before, as browsers describe them.
+fn no_layers((width, height): (u32, u32)) -> TemplateStructure {
+    TemplateStructure {
+        target_chains: vec![0],
+        chains: 1,
+        templates: vec![picture_of(true), picture_of(false)],
+        resolutions: vec![Resolution { width, height }],
+    }
+}
+
+fn picture_of(key_frame: bool) -> FrameDependencies {
+    let (diffs, chain_diffs) = if key_frame { (vec![], vec![0]) } else { (vec![1], vec![1]) };
+    FrameDependencies { spatial: 0, temporal: 0, indications: vec![Indication::Switch], diffs, chain_diffs }
 }
 
 /// Whether something is due, and not too late; sets when the next is.

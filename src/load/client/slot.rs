@@ -12,7 +12,7 @@ use halloo_transport::{
     units::RtpTimeUnwrapper,
 };
 use rtcp::reception_report::ReceptionReport;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// How long retransmissions are waited for before a key frame is asked for.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_millis(300);
 const KEY_FRAME_REPEAT: Duration = Duration::from_millis(500);
 /// After this, decoding goes on at the next key frame.
 const GIVE_UP: Duration = Duration::from_millis(1_000);
+/// Packets that are kept until the client's first picture is whole.
+const MAX_KEPT: usize = 1_024;
 /// The bit of the aggregation header that says that a payload begins in the middle of an OBU.
 const CONTINUES: u8 = 0x80;
 
@@ -57,6 +59,8 @@ pub(super) struct Slot {
     times: RtpTimeUnwrapper,
     nack: NackGenerator,
     pictures: Pictures,
+    /// Payloads and markers of what came, until the client has seen its first picture.
+    kept: Option<BTreeMap<u64, (Vec<u8>, bool)>>,
     /// The first number, and the highest.
     span: Option<(SeqNo, SeqNo)>,
     source: Option<u32>,
@@ -74,6 +78,7 @@ impl Slot {
             times: RtpTimeUnwrapper::new(),
             nack: NackGenerator::new(NackConfig::VIDEO),
             pictures: Pictures::default(),
+            kept: (agreed.kind == SlotKind::Video).then(BTreeMap::new),
             span: None,
             source: None,
             stuck_since: None,
@@ -122,11 +127,36 @@ impl Slot {
                     starts_key_frame: first && starts_coded_video_sequence(packet.payload),
                     ends_picture: packet.marker,
                 };
+                if let Some(kept) = &mut self.kept {
+                    kept.insert(seq.0, (packet.payload.to_vec(), packet.marker));
+                    if kept.len() > MAX_KEPT {
+                        kept.pop_first();
+                    }
+                }
                 counts.pictures_decodable += i64::from(self.pictures.insert(seq.0, part));
                 self.note_progress(now);
             }
         }
         true
+    }
+
+    /// The payloads of the key frame that decoding began at.
+    pub(super) fn first_picture(&mut self) -> Vec<Vec<u8>> {
+        let mut kept = self.kept.take().unwrap_or_default();
+        let (mut payloads, mut next) = (Vec::new(), self.pictures.began());
+        while let Some((payload, marker)) = kept.remove(&next) {
+            payloads.push(payload);
+            next += 1;
+            if marker {
+                break;
+            }
+        }
+        payloads
+    }
+
+    /// Keeps no payloads any more.
+    pub(super) fn keep_nothing(&mut self) {
+        self.kept = None;
     }
 
     fn count_missing(&mut self, seq: SeqNo, counts: &mut Counts) {
@@ -265,6 +295,18 @@ mod tests {
         assert_eq!(slot.poll(at(300), &mut counts), Some(Wanted::KeyFrame));
         assert_eq!(slot.poll(at(300), &mut counts), None);
         assert_eq!((counts.breaks, counts.pictures_decodable), (0, 0));
+    }
+
+    #[test]
+    fn the_first_picture_has_all_its_packets_in_order() {
+        let (mut slot, mut counts) = (slot(), Counts::default());
+        let parts = [(1, [DELTA, 9], true), (2, [KEY, 1], false), (4, [DELTA, 3], true), (3, [CONTINUES, 2], false)];
+        for (seq, payload, marker) in parts {
+            assert_eq!(counts.pictures_decodable, 0);
+            slot.on_packet(at(0), &Incoming { marker, ..packet(seq, &payload) }, &mut counts);
+        }
+        assert_eq!(counts.pictures_decodable, 1);
+        assert_eq!(slot.first_picture(), [vec![KEY, 1], vec![CONTINUES, 2], vec![DELTA, 3]]);
     }
 
     #[test]

@@ -206,12 +206,12 @@ async fn answer_again(
         unit.restart_ice(name, id, local, next.remote(), told).map_err(overloaded)?;
         done.await.map_err(|_| gone())?.map_err(refused)?;
     }
+    // First, since the unit says at once what new slots show, and what it says of slots without a name is not passed on.
+    let _ = inbox.send(Inbox::Slots { room, participant, mids: next.slot_mids() });
     if !new_slots.is_empty() {
         unit.add_slots(Arc::clone(&name), id, new_slots).map_err(overloaded)?;
     }
-    let mids = next.slot_mids();
     *negotiation = next;
-    let _ = inbox.send(Inbox::Slots { room, participant, mids });
     Ok(answer)
 }
 

@@ -22,6 +22,25 @@ export function assertSaw(pictures, { seconds, loop, first = 0, minFps = 6 }) {
 }
 
 /**
+ * Fails unless the pictures are of this clip and go on. A source that begins its clip again whenever a key frame is asked for
+ * may go back: what counts is how many different pictures of it there were.
+ */
+export function assertGoesOn(pictures, { what, loop, first = 0, distinct }) {
+  return assertNumbersGoOn(pictures.map((picture) => readMeans(picture.means)), { what, loop, first, distinct });
+}
+
+/** The same for numbers that were read already, `null` where there was none. */
+export function assertNumbersGoOn(numbers, { what, loop, first = 0, distinct }) {
+  const readable = numbers.filter((number) => number !== null);
+  assert.ok(readable.length >= 0.95 * numbers.length, `${what}: ${readable.length} of ${numbers.length} pictures readable`);
+  const wrong = readable.find((number) => number < first || number >= first + loop);
+  assert.equal(wrong, undefined, `${what}: frame ${wrong} is not of its clip`);
+  const found = new Set(readable).size;
+  assert.ok(found >= distinct, `${what}: ${found} different pictures of ${numbers.length}, ${distinct} are expected`);
+  return found;
+}
+
+/**
  * A window of sound that has a gap in its middle still matches by half or more, and another voice by at most 0.4: a machine
  * that is too busy to play without gaps hears who it is all the same.
  */

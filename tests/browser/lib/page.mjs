@@ -62,32 +62,9 @@ export async function pictureOf(page, name) {
   return selector;
 }
 
-/**
- * What the page plays and shows of the other side, for `ms`: the sound of each element as samples, the first one's also as
- * `samples`, and for every picture that `picture` presents its luma strip (the top eighth) as read from a canvas.
- */
-export async function observe(page, ms, { picture = 'video.remote-picture' } = {}) {
-  const taken = await page.evaluate(async ({ ms, picture }) => {
-    const video = document.querySelector(picture);
-    const playing = [...document.querySelectorAll('audio')].filter((audio) => audio.srcObject?.getAudioTracks().length > 0);
-    const recordings = playing.map((audio) => {
-      const chunks = [];
-      // A worklet's module would have to come from the server: its policy allows no other scripts.
-      const track = audio.srcObject.getAudioTracks()[0].clone();
-      const reader = new MediaStreamTrackProcessor({ track, maxBufferSize: 200 }).readable.getReader();
-      const read = async () => {
-        for (;;) {
-          const { done, value } = await reader.read();
-          if (done) return;
-          const chunk = new Float32Array(value.numberOfFrames);
-          value.copyTo(chunk, { planeIndex: 0, format: 'f32-planar' });
-          chunks.push({ rate: value.sampleRate, samples: chunk });
-          value.close();
-        }
-      };
-      return { chunks, reader, over: read() };
-    });
-
+/** In the page: `window.watch(video)` keeps the luma strip (the top eighth) of every picture that the element presents. */
+function installWatch() {
+  window.watch ??= (video) => {
     const canvas = document.createElement('canvas');
     const pictures = [];
     let over = false;
@@ -121,8 +98,55 @@ export async function observe(page, ms, { picture = 'video.remote-picture' } = {
       video.requestVideoFrameCallback(look);
     };
     video?.requestVideoFrameCallback(look);
+    return () => {
+      over = true;
+      return pictures;
+    };
+  };
+}
+
+/** What each of these elements presents for `ms`, all at the same time: the luma strips of its pictures. */
+export async function watch(page, ms, selectors) {
+  await page.evaluate(installWatch);
+  return page.evaluate(
+    async ({ ms, selectors }) => {
+      const watched = selectors.map((selector) => window.watch(document.querySelector(selector)));
+      await new Promise((resolve) => setTimeout(resolve, ms));
+      return watched.map((end) => end());
+    },
+    { ms, selectors },
+  );
+}
+
+/**
+ * What the page plays and shows of the other side, for `ms`: the sound of each element as samples, the first one's also as
+ * `samples`, and for every picture that `picture` presents its luma strip (the top eighth) as read from a canvas.
+ */
+export async function observe(page, ms, { picture = 'video.remote-picture' } = {}) {
+  await page.evaluate(installWatch);
+  const taken = await page.evaluate(async ({ ms, picture }) => {
+    const playing = [...document.querySelectorAll('audio')].filter((audio) => audio.srcObject?.getAudioTracks().length > 0);
+    const recordings = playing.map((audio) => {
+      const chunks = [];
+      // A worklet's module would have to come from the server: its policy allows no other scripts.
+      const track = audio.srcObject.getAudioTracks()[0].clone();
+      const reader = new MediaStreamTrackProcessor({ track, maxBufferSize: 200 }).readable.getReader();
+      const read = async () => {
+        for (;;) {
+          const { done, value } = await reader.read();
+          if (done) return;
+          const chunk = new Float32Array(value.numberOfFrames);
+          value.copyTo(chunk, { planeIndex: 0, format: 'f32-planar' });
+          chunks.push({ rate: value.sampleRate, samples: chunk });
+          value.close();
+        }
+      };
+      return { chunks, reader, over: read() };
+    });
+
+    const watched = window.watch(document.querySelector(picture));
     await new Promise((resolve) => setTimeout(resolve, ms));
-    over = true;
+    const pictures = watched();
     for (const { reader, over } of recordings) {
       await reader.cancel();
       await over;
