@@ -24,6 +24,7 @@ mod outbox;
 mod runtime;
 pub(crate) mod sdp;
 mod stats;
+mod tcp;
 mod watch;
 
 pub(crate) use config::{BindPolicy, IceServer, Layout, WireConfig};
@@ -49,6 +50,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tcp::Listening;
 use tokio::{runtime::Handle, sync::Notify};
 use watch::PacketWatch;
 use webrtc::peer_connection::{
@@ -115,6 +117,7 @@ impl Wire {
                     sources,
                     cname,
                     config.layout,
+                    config.runtime.clone(),
                 )),
                 link,
                 events,
@@ -260,7 +263,12 @@ async fn open(config: &WireConfig, parts: Parts<'_>) -> Result<Arc<dyn PeerConne
             runtime: config.runtime.clone(),
         };
         let registry = Registry::new().with(Slot::from(1_000), LinkInterceptor::new(Arc::clone(parts.link)));
-        let runtime = WireRuntime::new(config.runtime.clone(), Arc::clone(parts.wake), Arc::clone(parts.watch));
+        let listening = match config.layout {
+            Layout::Call { .. } => Listening::ForPeer,
+            Layout::Room { .. } => Listening::Never,
+        };
+        let runtime =
+            WireRuntime::new(config.runtime.clone(), Arc::clone(parts.wake), Arc::clone(parts.watch), listening);
         let built = PeerConnectionBuilder::new()
             .with_configuration(
                 RTCConfigurationBuilder::default().with_ice_servers(config::ice_servers(&config.ice_servers)).build(),
@@ -271,6 +279,7 @@ async fn open(config: &WireConfig, parts: Parts<'_>) -> Result<Arc<dyn PeerConne
             .with_runtime(Arc::new(runtime))
             .with_handler(Arc::new(handler))
             .with_udp_addrs(vec![bind.clone()])
+            .with_tcp_addrs(vec![bind.clone()])
             .build()
             .await;
         match built {

@@ -6,7 +6,10 @@
 //! comes out, in one pass. Nothing of the unit crosses the stack's own channels. The stack sleeps nowhere else but while it
 //! closes, when ending early does no harm.
 
-use super::watch::{PacketWatch, Verdict};
+use super::{
+    tcp::{self, Listening},
+    watch::{PacketWatch, Verdict},
+};
 use std::{
     future::Future,
     io::{self, IoSliceMut},
@@ -36,12 +39,13 @@ pub(super) struct WireRuntime {
     handle: Handle,
     wake: Arc<Notify>,
     watch: Arc<PacketWatch>,
+    listening: Listening,
     driver_spawned: AtomicBool,
 }
 
 impl WireRuntime {
-    pub(super) fn new(handle: Handle, wake: Arc<Notify>, watch: Arc<PacketWatch>) -> Self {
-        Self { handle, wake, watch, driver_spawned: AtomicBool::new(false) }
+    pub(super) fn new(handle: Handle, wake: Arc<Notify>, watch: Arc<PacketWatch>, listening: Listening) -> Self {
+        Self { handle, wake, watch, listening, driver_spawned: AtomicBool::new(false) }
     }
 }
 
@@ -70,11 +74,11 @@ impl Runtime for WireRuntime {
 
     fn wrap_tcp_listener(&self, listener: TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
         let _entered = self.handle.enter();
-        TokioRuntime.wrap_tcp_listener(listener)
+        Ok(Arc::new(tcp::Listener::new(listener, self.listening, Arc::clone(&self.watch))?))
     }
 
     fn connect_tcp<'a>(&'a self, remote_addr: SocketAddr) -> Boxed<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
-        TokioRuntime.connect_tcp(remote_addr)
+        Box::pin(tcp::connect(remote_addr, Arc::clone(&self.watch)))
     }
 
     fn resolve_host<'a>(&'a self, host: &'a str) -> Boxed<'a, io::Result<Vec<SocketAddr>>> {
