@@ -41,7 +41,7 @@ use halloo_protocol::SourceKind;
 use halloo_transport::{SessionConfig, Ssrc, session::MediaUnit};
 use interceptor::LinkInterceptor;
 use link::Link;
-use negotiation::{LocalGeneration, Negotiation};
+use negotiation::{LocalGeneration, Negotiation, TcpTries};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use rtc::{ice::mdns::MulticastDnsMode, interceptor::Slot, peer_connection::transport::RTCIceCandidatePair};
 use runtime::WireRuntime;
@@ -50,7 +50,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tcp::Listening;
+use tcp::{Listening, StandIns};
 use tokio::{runtime::Handle, sync::Notify};
 use watch::PacketWatch;
 use webrtc::peer_connection::{
@@ -73,6 +73,7 @@ struct Inner {
     link: Arc<Link>,
     events: Arc<EventQueue>,
     watch: Arc<PacketWatch>,
+    stand_ins: Arc<StandIns>,
     runtime: Handle,
 }
 
@@ -102,7 +103,15 @@ impl Wire {
             Arc::new(Link::new(session, clock, Arc::clone(&wake), Arc::clone(&config.input), Arc::clone(&events)));
         watch.watch_for(&link);
         let generation = Arc::new(LocalGeneration::default());
-        let parts = Parts { link: &link, events: &events, watch: &watch, wake: &wake, generation: &generation };
+        let stand_ins = Arc::new(StandIns::default());
+        let parts = Parts {
+            link: &link,
+            events: &events,
+            watch: &watch,
+            wake: &wake,
+            generation: &generation,
+            stand_ins: &stand_ins,
+        };
         let connection = open(&config, parts).await?;
         let pump = Arc::clone(&events);
         let to = config.events.clone();
@@ -117,9 +126,10 @@ impl Wire {
                     sources,
                     cname,
                     config.layout,
-                    config.runtime.clone(),
+                    TcpTries::new(config.runtime.clone(), Arc::clone(&stand_ins)),
                 )),
                 link,
+                stand_ins,
                 events,
                 watch,
                 runtime: config.runtime,
@@ -190,7 +200,7 @@ impl Wire {
     pub(crate) async fn stats(&self) -> WireStats {
         let report = self.inner.connection.get_stats(Instant::now(), StatsSelector::None).await;
         let pair = chosen_pair(self.inner.connection.as_ref()).await;
-        stats::read(&report, pair.as_ref(), self.inner.link.stats(), self.inner.link.dropped())
+        stats::read(&report, pair.as_ref(), &self.inner.stand_ins, self.inner.link.stats(), self.inner.link.dropped())
     }
 
     /// Tells the peer and frees the sockets. [`WireState::Closed`] is the last event. A second call does nothing.
@@ -248,6 +258,7 @@ struct Parts<'a> {
     watch: &'a Arc<PacketWatch>,
     wake: &'a Arc<Notify>,
     generation: &'a Arc<LocalGeneration>,
+    stand_ins: &'a Arc<StandIns>,
 }
 
 /// Opens the connection; where the multicast socket that resolves browsers' `.local` candidates cannot be had, without it.
@@ -267,8 +278,13 @@ async fn open(config: &WireConfig, parts: Parts<'_>) -> Result<Arc<dyn PeerConne
             Layout::Call { .. } => Listening::ForPeer,
             Layout::Room { .. } => Listening::Never,
         };
-        let runtime =
-            WireRuntime::new(config.runtime.clone(), Arc::clone(parts.wake), Arc::clone(parts.watch), listening);
+        let runtime = WireRuntime::new(
+            config.runtime.clone(),
+            Arc::clone(parts.wake),
+            Arc::clone(parts.watch),
+            listening,
+            Arc::clone(parts.stand_ins),
+        );
         let built = PeerConnectionBuilder::new()
             .with_configuration(
                 RTCConfigurationBuilder::default().with_ice_servers(config::ice_servers(&config.ice_servers)).build(),

@@ -7,6 +7,7 @@ use super::{
     events::Candidate,
     link::Link,
     sdp::{self, Description},
+    tcp::StandIns,
 };
 use halloo_protocol::SourceKind;
 use halloo_transport::session::MediaKind;
@@ -64,9 +65,45 @@ pub(super) struct Negotiation {
     waiting: Vec<Candidate>,
     candidates_taken: usize,
     streams_added: bool,
+    tcp_tries: TcpTries,
+}
+
+/// The peer's candidates over TCP of this ICE generation, which wait for [`TCP_AFTER`] to pass.
+pub(super) struct TcpTries {
     runtime: Handle,
-    /// What waits for [`TCP_AFTER`] to pass, of this ICE generation.
-    over_tcp: JoinSet<()>,
+    stand_ins: Arc<StandIns>,
+    waiting: JoinSet<()>,
+}
+
+impl TcpTries {
+    /// Waits on `runtime`.
+    pub(super) fn new(runtime: Handle, stand_ins: Arc<StandIns>) -> Self {
+        Self { runtime, stand_ins, waiting: JoinSet::new() }
+    }
+
+    /// Gives the connection a candidate over TCP, to which it then connects at once, unless a path is found before.
+    fn start(&mut self, connection: Arc<dyn PeerConnection>, candidate: RTCIceCandidateInit) {
+        while self.waiting.try_join_next().is_some() {}
+        let shown = self.stand_ins.replace(&candidate.candidate).filter(|_| self.waiting.len() < MAX_TCP);
+        let Some(shown) = shown else {
+            return tracing::debug!(candidate.candidate, "a candidate over TCP is not tried");
+        };
+        let candidate = RTCIceCandidateInit { candidate: shown, ..candidate };
+        let connect = async move {
+            tokio::time::sleep(TCP_AFTER).await;
+            if chosen_pair(connection.as_ref()).await.is_some() {
+                return;
+            }
+            if let Err(err) = connection.add_ice_candidate(candidate).await {
+                tracing::debug!(%err, "a candidate over TCP");
+            }
+        };
+        self.waiting.spawn_on(connect, &self.runtime);
+    }
+
+    fn stop(&mut self) {
+        self.waiting.abort_all();
+    }
 }
 
 #[derive(Debug)]
@@ -104,7 +141,7 @@ impl Negotiation {
         sources: LocalSources,
         stream_id: String,
         layout: Layout,
-        runtime: Handle,
+        tcp_tries: TcpTries,
     ) -> Self {
         Self {
             connection,
@@ -118,8 +155,7 @@ impl Negotiation {
             waiting: Vec::new(),
             candidates_taken: 0,
             streams_added: false,
-            runtime,
-            over_tcp: JoinSet::new(),
+            tcp_tries,
         }
     }
 
@@ -227,7 +263,7 @@ impl Negotiation {
         if restarted {
             self.candidates_taken = self.waiting.len();
         }
-        self.over_tcp.abort_all();
+        self.tcp_tries.stop();
         let (ufrag, mid) = (remote.ice_ufrag.clone(), remote.sections.first().map(|section| section.mid.0.clone()));
         self.waiting.extend(over_tcp.into_iter().map(|candidate| Candidate {
             candidate,
@@ -293,7 +329,7 @@ impl Negotiation {
             url: None,
         };
         if sdp::takes_tcp_connections(&candidate.candidate) {
-            self.connect_over_tcp(init);
+            self.tcp_tries.start(Arc::clone(&self.connection), init);
             return Ok(());
         }
         self.connection
@@ -302,28 +338,9 @@ impl Negotiation {
             .map_err(|err| bad_candidate(&candidate.candidate, err.to_string()))
     }
 
-    /// Gives the connection a candidate over TCP, to which it then connects at once, unless a path is found before.
-    fn connect_over_tcp(&mut self, candidate: RTCIceCandidateInit) {
-        while self.over_tcp.try_join_next().is_some() {}
-        if self.over_tcp.len() >= MAX_TCP {
-            return tracing::debug!(limit = MAX_TCP, "more candidates over TCP than are tried");
-        }
-        let connection = Arc::clone(&self.connection);
-        let connect = async move {
-            tokio::time::sleep(TCP_AFTER).await;
-            if chosen_pair(connection.as_ref()).await.is_some() {
-                return;
-            }
-            if let Err(err) = connection.add_ice_candidate(candidate).await {
-                tracing::debug!(%err, "a candidate over TCP");
-            }
-        };
-        self.over_tcp.spawn_on(connect, &self.runtime);
-    }
-
     pub(super) fn close(&mut self) {
         self.state = State::Closed;
-        self.over_tcp.abort_all();
+        self.tcp_tries.stop();
         self.waiting.clear();
     }
 

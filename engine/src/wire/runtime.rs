@@ -7,7 +7,7 @@
 //! closes, when ending early does no harm.
 
 use super::{
-    tcp::{self, Listening},
+    tcp::{self, Listening, StandIns},
     watch::{PacketWatch, Verdict},
 };
 use std::{
@@ -40,12 +40,19 @@ pub(super) struct WireRuntime {
     wake: Arc<Notify>,
     watch: Arc<PacketWatch>,
     listening: Listening,
+    stand_ins: Arc<StandIns>,
     driver_spawned: AtomicBool,
 }
 
 impl WireRuntime {
-    pub(super) fn new(handle: Handle, wake: Arc<Notify>, watch: Arc<PacketWatch>, listening: Listening) -> Self {
-        Self { handle, wake, watch, listening, driver_spawned: AtomicBool::new(false) }
+    pub(super) fn new(
+        handle: Handle,
+        wake: Arc<Notify>,
+        watch: Arc<PacketWatch>,
+        listening: Listening,
+        stand_ins: Arc<StandIns>,
+    ) -> Self {
+        Self { handle, wake, watch, listening, stand_ins, driver_spawned: AtomicBool::new(false) }
     }
 }
 
@@ -78,7 +85,7 @@ impl Runtime for WireRuntime {
     }
 
     fn connect_tcp<'a>(&'a self, remote_addr: SocketAddr) -> Boxed<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
-        Box::pin(tcp::connect(remote_addr, Arc::clone(&self.watch)))
+        Box::pin(tcp::connect(remote_addr, Arc::clone(&self.stand_ins), Arc::clone(&self.watch)))
     }
 
     fn resolve_host<'a>(&'a self, host: &'a str) -> Boxed<'a, io::Result<Vec<SocketAddr>>> {
@@ -109,6 +116,12 @@ impl Runtime for WireRuntime {
     fn name(&self) -> &'static str {
         "halloo"
     }
+}
+
+/// Whether a network, or this machine's own rules for it, does not let a datagram through.
+fn is_blocked(error: &io::Error) -> bool {
+    use io::ErrorKind::{HostUnreachable, NetworkUnreachable, PermissionDenied};
+    matches!(error.kind(), PermissionDenied | HostUnreachable | NetworkUnreachable)
 }
 
 struct TellStopped(Arc<PacketWatch>);
@@ -147,6 +160,12 @@ impl AsyncUdpSocket for WatchedSocket {
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
         let sent = self.inner.poll_send(cx, transmit);
+        if let Poll::Ready(Err(error)) = &sent
+            && is_blocked(error)
+        {
+            // Lost on its way like any other: the stack would say so for each, and checks find out what works.
+            return Poll::Ready(Ok(transmit.contents.len()));
+        }
         if let Poll::Ready(Ok(_)) = sent {
             self.watch.sent(transmit.destination, transmit.contents, transmit.segment_size);
         }

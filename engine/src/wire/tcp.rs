@@ -3,6 +3,9 @@
 //! The stack makes connections and frames packets. What it would do badly is done here: it writes on its driver, where a path
 //! that is full would hold up everything else, so a stream has a queue of its own; and it takes any number of strangers.
 //!
+//! The stack also tells a peer's candidates apart by their address alone, and a server that takes UDP and TCP at one port is a pair
+//! of candidates with the same. So each address over TCP gets a stand-in of its own ([`StandIns`]), which only the stack sees.
+//!
 //! A queue holds [`QUEUE_BYTES`]; beyond that its oldest packets are dropped, which the receiver sees as loss. The system is told
 //! to take little more than what it can send at once, so that what waits does so where it can still be dropped.
 
@@ -12,7 +15,7 @@ use std::{
     collections::VecDeque,
     future::{Future, pending},
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -50,11 +53,59 @@ pub(super) enum Listening {
     Never,
 }
 
-/// Connects to a peer's passive candidate.
-pub(super) async fn connect(to: SocketAddr, watch: Arc<PacketWatch>) -> io::Result<Arc<dyn AsyncTcpStream>> {
+/// The addresses that stand for a peer's candidates over TCP in what the stack is told. They are of the blocks for documentation
+/// (RFC 5737, RFC 3849), where no peer is.
+#[derive(Debug, Default)]
+pub(super) struct StandIns(Mutex<Vec<SocketAddr>>);
+
+impl StandIns {
+    /// The candidate with its stand-in; `None` where it has no address to connect to, or there are too many.
+    pub(super) fn replace(&self, candidate: &str) -> Option<String> {
+        let mut fields: Vec<&str> = candidate.split(' ').collect();
+        let real = SocketAddr::new(fields.get(4)?.parse().ok()?, fields.get(5)?.parse().ok()?);
+        let address = self.stand_in(real)?.ip().to_string();
+        *fields.get_mut(4)? = &address;
+        Some(fields.join(" "))
+    }
+
+    /// The same one for the same address.
+    fn stand_in(&self, real: SocketAddr) -> Option<SocketAddr> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.iter().position(|each| *each == real);
+        let number = u8::try_from(known.unwrap_or(all.len()) + 1).ok()?;
+        if known.is_none() {
+            all.push(real);
+        }
+        let ip = match real.ip() {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, number)),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into())),
+        };
+        Some(SocketAddr::new(ip, real.port()))
+    }
+
+    /// What an address stands for; any other stands for itself.
+    pub(super) fn real(&self, address: SocketAddr) -> SocketAddr {
+        let number = match address.ip() {
+            IpAddr::V4(ip) if ip.octets()[..3] == [192, 0, 2] => ip.octets()[3],
+            IpAddr::V6(ip) if ip.octets()[..4] == [0x20, 0x01, 0x0d, 0xb8] => ip.octets()[15],
+            _ => return address,
+        };
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let real = usize::from(number).checked_sub(1).and_then(|place| all.get(place));
+        real.copied().filter(|real| real.port() == address.port()).unwrap_or(address)
+    }
+}
+
+/// Connects to what `stand_in` stands for.
+pub(super) async fn connect(
+    stand_in: SocketAddr,
+    stand_ins: Arc<StandIns>,
+    watch: Arc<PacketWatch>,
+) -> io::Result<Arc<dyn AsyncTcpStream>> {
+    let to = stand_ins.real(stand_in);
     let connected = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(to)).await;
     let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-    Ok(Arc::new(Stream::new(stream, watch, None)?))
+    Ok(Arc::new(Stream { shown_peer: stand_in, ..Stream::new(stream, watch, None)? }))
 }
 
 /// Where peers connect to. The stack has candidates of its own for connecting only where it also has a listener: one that
@@ -112,9 +163,11 @@ impl AsyncTcpListener for Listener {
 #[derive(Debug)]
 struct Stream {
     reader: OwnedReadHalf,
-    queue: Arc<Queue>,
+    queue: Outgoing,
     local: SocketAddr,
     peer: SocketAddr,
+    /// The peer as the stack knows it.
+    shown_peer: SocketAddr,
     watch: Arc<PacketWatch>,
     /// What has come so far of a packet, while there is a handshake to look at.
     frames: Mutex<Option<TcpFrameDecoder>>,
@@ -129,10 +182,10 @@ impl Stream {
         let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES);
         let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
         let (reader, writer) = stream.into_split();
-        let queue = Arc::new(Queue::default());
-        tokio::spawn(Arc::clone(&queue).write_to(writer));
+        let queue = Outgoing(Arc::default());
+        tokio::spawn(Arc::clone(&queue.0).write_to(writer));
         let frames = Mutex::new(Some(TcpFrameDecoder::new()));
-        Ok(Self { reader, queue, local, peer, watch, frames, _accepted: accepted })
+        Ok(Self { reader, queue, local, peer, shown_peer: peer, watch, frames, _accepted: accepted })
     }
 
     fn watch(&self, bytes: &[u8]) {
@@ -175,7 +228,7 @@ impl AsyncTcpStream for Stream {
         'a: 'b,
     {
         self.watch.sent(self.peer, buf.get(FRAMING_HEADER_LEN..).unwrap_or_default(), None);
-        self.queue.push(buf.to_vec());
+        self.queue.0.push(buf.to_vec());
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -184,17 +237,21 @@ impl AsyncTcpStream for Stream {
     }
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.peer)
+        Ok(self.shown_peer)
     }
 }
 
-impl Drop for Stream {
+impl Drop for Outgoing {
     fn drop(&mut self) {
-        self.queue.close();
-        let dropped = self.queue.dropped.load(Ordering::Relaxed);
+        self.0.close();
+        let dropped = self.0.dropped.load(Ordering::Relaxed);
         tracing::debug!(dropped, "a connection for media over TCP ends");
     }
 }
+
+/// A stream's end of its queue, which closes it.
+#[derive(Debug)]
+struct Outgoing(Arc<Queue>);
 
 /// Framed packets on their way to the system.
 #[derive(Debug, Default)]
@@ -272,6 +329,22 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_over_tcp_has_one_stand_in_and_stands_for_itself_over_udp() {
+        let stand_ins = StandIns::default();
+        let candidate = |ip: &str| format!("candidate:1 1 tcp 2105458942 {ip} 7001 typ host tcptype passive");
+        assert_eq!(stand_ins.replace(&candidate("10.0.0.1")), Some(candidate("192.0.2.1")));
+        assert_eq!(stand_ins.replace(&candidate("2001:41d0::5")), Some(candidate("2001:db8::2")));
+        assert_eq!(stand_ins.replace(&candidate("10.0.0.1")), Some(candidate("192.0.2.1")));
+        assert_eq!(stand_ins.replace(&candidate("f00d.local")), None);
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert_eq!(stand_ins.real(address("192.0.2.1:7001")), address("10.0.0.1:7001"));
+        assert_eq!(stand_ins.real(address("[2001:db8::2]:7001")), address("[2001:41d0::5]:7001"));
+        for other in ["192.0.2.1:7002", "192.0.2.0:7001", "192.0.2.77:7001", "10.0.0.1:7001"] {
+            assert_eq!(stand_ins.real(address(other)), address(other));
+        }
+    }
 
     #[tokio::test]
     async fn a_full_queue_drops_its_oldest_packets() {

@@ -51,20 +51,23 @@ async fn peer_with(seed: u64, video: bool) -> Peer {
 
 /// Passes candidates from one side to the other and everything else on, until the wire is closed.
 fn carry_candidates(from: mpsc::Receiver<WireEvent>, to: Wire) -> mpsc::UnboundedReceiver<WireEvent> {
-    carry_some_candidates(from, to, |_| true)
+    carry_changed_candidates(from, to, |candidate| vec![candidate])
 }
 
-fn carry_some_candidates(
+fn carry_changed_candidates(
     mut from: mpsc::Receiver<WireEvent>,
     to: Wire,
-    which: fn(&str) -> bool,
+    change: fn(Candidate) -> Vec<Candidate>,
 ) -> mpsc::UnboundedReceiver<WireEvent> {
     let (rest, events) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Some(event) = from.recv().await {
             match event {
-                WireEvent::LocalCandidate(candidate) if !which(&candidate.candidate) => {}
-                WireEvent::LocalCandidate(candidate) => to.add_candidate(candidate).await.unwrap(),
+                WireEvent::LocalCandidate(candidate) => {
+                    for candidate in change(candidate) {
+                        to.add_candidate(candidate).await.unwrap();
+                    }
+                }
                 WireEvent::EndOfCandidates => {}
                 other => drop(rest.send(other)),
             }
@@ -99,15 +102,15 @@ struct Pair {
 }
 
 async fn connected(caller: Peer, callee: Peer) -> Pair {
-    connected_by(caller, callee, |_| true).await
+    connected_by(caller, callee, |candidate| vec![candidate]).await
 }
 
-async fn connected_by(caller: Peer, callee: Peer, which: fn(&str) -> bool) -> Pair {
+async fn connected_by(caller: Peer, callee: Peer, change: fn(Candidate) -> Vec<Candidate>) -> Pair {
     let offer = caller.wire.offer().await.unwrap();
     callee.wire.accept_offer(&offer).await.unwrap();
-    let mut caller_events = carry_some_candidates(caller.events, callee.wire.clone(), which);
+    let mut caller_events = carry_changed_candidates(caller.events, callee.wire.clone(), change);
     let answer = callee.wire.answer().await.unwrap();
-    let mut callee_events = carry_some_candidates(callee.events, caller.wire.clone(), which);
+    let mut callee_events = carry_changed_candidates(callee.events, caller.wire.clone(), change);
     let start = crate::clock::now();
     caller.wire.accept_answer(&answer).await.unwrap();
     until(&mut caller_events, &CONNECTED).await;
@@ -556,7 +559,7 @@ async fn a_lost_flight_of_the_handshake_is_sent_again() {
         lose
     }));
     let start = crate::clock::now();
-    let mut caller_events = carry_some_candidates(caller.events, callee.wire.clone(), |_| false);
+    let mut caller_events = carry_changed_candidates(caller.events, callee.wire.clone(), |_| Vec::new());
     until(&mut caller_events, &CONNECTED).await;
     println!("connected {:?} after a lost flight", crate::clock::now().since(start));
     assert!(lost.load(std::sync::atomic::Ordering::Relaxed) > 0, "nothing was lost");

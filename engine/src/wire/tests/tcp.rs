@@ -2,8 +2,15 @@
 
 use super::*;
 
-fn over_tcp(candidate: &str) -> bool {
-    candidate.contains(" tcp ")
+/// No candidate over UDP is passed on. In the place of each over TCP come two, as a forwarding unit has them: at the same port, nobody
+/// answers over UDP.
+fn over_tcp(candidate: Candidate) -> Vec<Candidate> {
+    if !candidate.candidate.contains(" tcp ") {
+        return Vec::new();
+    }
+    let line = candidate.candidate.replace(" tcp ", " udp ");
+    let line = line.split(" tcptype").next().unwrap().to_owned();
+    vec![Candidate { candidate: line, ..candidate.clone() }, candidate]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -25,6 +32,7 @@ async fn two_wires_without_udp_connect_and_pass_media_both_ways_in_order() {
     expect_video(&mut pair.at_caller, 4, 5).await;
     let path = pair.caller.stats().await.path.expect("a path");
     assert_eq!((path.local.protocol.as_str(), path.remote.protocol.as_str()), ("tcp", "tcp"));
+    assert!(path.remote.address.starts_with("127.0.0.1:"), "{path:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
