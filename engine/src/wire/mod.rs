@@ -285,6 +285,7 @@ async fn open(config: &WireConfig, parts: Parts<'_>) -> Result<Arc<dyn PeerConne
             listening,
             Arc::clone(parts.stand_ins),
         );
+        let driver = runtime.driver();
         let built = PeerConnectionBuilder::new()
             .with_configuration(
                 RTCConfigurationBuilder::default().with_ice_servers(config::ice_servers(&config.ice_servers)).build(),
@@ -299,7 +300,10 @@ async fn open(config: &WireConfig, parts: Parts<'_>) -> Result<Arc<dyn PeerConne
             .build()
             .await;
         match built {
-            Ok(connection) => return Ok(Arc::new(connection)),
+            Ok(connection) => {
+                driver.opened();
+                return Ok(Arc::new(connection));
+            }
             Err(err) => {
                 tracing::debug!(%err, ?mdns, "opening a connection");
                 last = Some(err.to_string());

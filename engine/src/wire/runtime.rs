@@ -42,6 +42,7 @@ pub(super) struct WireRuntime {
     listening: Listening,
     stand_ins: Arc<StandIns>,
     driver_spawned: AtomicBool,
+    driver: Arc<Driver>,
 }
 
 impl WireRuntime {
@@ -52,7 +53,15 @@ impl WireRuntime {
         listening: Listening,
         stand_ins: Arc<StandIns>,
     ) -> Self {
-        Self { handle, wake, watch, listening, stand_ins, driver_spawned: AtomicBool::new(false) }
+        let driver = Arc::new(Driver { watch: Arc::clone(&watch), opened: AtomicBool::default(), ended: AtomicBool::default() });
+        Self { handle, wake, watch, listening, stand_ins, driver_spawned: AtomicBool::new(false), driver }
+    }
+}
+
+impl WireRuntime {
+    /// What is to be told that the connection is open.
+    pub(super) fn driver(&self) -> Arc<Driver> {
+        Arc::clone(&self.driver)
     }
 }
 
@@ -62,7 +71,7 @@ impl Runtime for WireRuntime {
         if self.driver_spawned.swap(true, Ordering::AcqRel) {
             return Box::new(Task(self.handle.spawn(future)));
         }
-        let ended = TellStopped(Arc::clone(&self.watch));
+        let ended = TellStopped(Arc::clone(&self.driver));
         Box::new(Task(self.handle.spawn(async move {
             let _ended = ended;
             future.await;
@@ -124,11 +133,35 @@ fn is_blocked(error: &io::Error) -> bool {
     matches!(error.kind(), PermissionDenied | HostUnreachable | NetworkUnreachable)
 }
 
-struct TellStopped(Arc<PacketWatch>);
+/// A connection's driver. That it ends is the connection's end; while the connection is being opened it is a failure to open
+/// it, which the stack reports by itself.
+#[derive(Debug)]
+pub(super) struct Driver {
+    watch: Arc<PacketWatch>,
+    opened: AtomicBool,
+    ended: AtomicBool,
+}
+
+impl Driver {
+    /// The connection is open.
+    pub(super) fn opened(&self) {
+        self.opened.store(true, Ordering::SeqCst);
+        self.check();
+    }
+
+    fn check(&self) {
+        if self.opened.load(Ordering::SeqCst) && self.ended.load(Ordering::SeqCst) {
+            self.watch.driver_stopped();
+        }
+    }
+}
+
+struct TellStopped(Arc<Driver>);
 
 impl Drop for TellStopped {
     fn drop(&mut self) {
-        self.0.driver_stopped();
+        self.0.ended.store(true, Ordering::SeqCst);
+        self.0.check();
     }
 }
 
