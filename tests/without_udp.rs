@@ -9,7 +9,8 @@ use halloo_engine::video::frame_number;
 use std::{collections::HashSet, path::Path};
 use support::{Process, Server, clips, endpoint, proxy};
 
-const WORDS: [(&str, [&str; 2]); 2] = [("alice", ["Front_Center", "Rear_Center"]), ("bob", ["Side_Left", "Side_Right"])];
+const WORDS: [(&str, [&str; 2]); 2] =
+    [("alice", ["Front_Center", "Rear_Center"]), ("bob", ["Side_Left", "Side_Right"])];
 
 /// What each says, written to `DIR/<name>.wav` and `DIR/<name>.y4m`.
 fn write_media(dir: &Path) -> Vec<Vec<f32>> {

@@ -15,8 +15,8 @@ use crate::{
     wire::{Wire, WireConfig, WireEvent, WireState},
 };
 use halloo_protocol::{
-    ErrorBody, ErrorCode, Event, Moderation, ReplyResult, Request, RoomId, RoomMedia, RoomSnapshot, SourceKind, Subscribe,
-    TileSize,
+    ErrorBody, ErrorCode, Event, Moderation, ReplyResult, Request, RoomId, RoomMedia, RoomSnapshot, SourceKind,
+    Subscribe, TileSize,
 };
 use halloo_transport::{Bitrate, Timestamp};
 use std::{future::pending, sync::Arc, time::Duration};

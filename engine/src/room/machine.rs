@@ -12,8 +12,8 @@
 
 use super::members::{Change, Members};
 use halloo_protocol::{
-    ErrorBody, ErrorCode, Event, JoinRoom, LayersWanted, LeaveReason, Moderation, Participant, ParticipantId, ReplyResult,
-    Request, RoomGrants, RoomId, RoomMedia, RoomSnapshot, RoomState, SourceKind, SourceState,
+    ErrorBody, ErrorCode, Event, JoinRoom, LayersWanted, LeaveReason, Moderation, Participant, ParticipantId,
+    ReplyResult, Request, RoomGrants, RoomId, RoomMedia, RoomSnapshot, RoomState, SourceKind, SourceState,
 };
 use halloo_transport::Timestamp;
 use std::{collections::VecDeque, time::Duration};

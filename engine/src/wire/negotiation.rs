@@ -223,8 +223,7 @@ impl Negotiation {
             }
         }
         let (text, over_tcp) = sdp::split_tcp_candidates(&sdp::without_tracks(&text));
-        let offer = RTCSessionDescription::offer(text)
-            .map_err(|err| WireError::BadSdp(err.to_string()))?;
+        let offer = RTCSessionDescription::offer(text).map_err(|err| WireError::BadSdp(err.to_string()))?;
         self.connection.set_remote_description(offer).await.map_err(failed("apply the peer's offer"))?;
         let answer = self.connection.create_answer(None).await.map_err(failed("make an answer"))?;
         let answer_text = answer.sdp.clone();
@@ -247,8 +246,7 @@ impl Negotiation {
             Layout::Room { .. } => require_any(&remote)?,
         }
         let (text, over_tcp) = sdp::split_tcp_candidates(&sdp::without_tracks(text));
-        let answer = RTCSessionDescription::answer(text)
-            .map_err(|err| WireError::BadSdp(err.to_string()))?;
+        let answer = RTCSessionDescription::answer(text).map_err(|err| WireError::BadSdp(err.to_string()))?;
         // Streams first: packets may arrive as soon as the connection knows its peer.
         self.add_streams(&local, &remote);
         self.connection.set_remote_description(answer).await.map_err(failed("apply the peer's answer"))?;

@@ -53,7 +53,8 @@ impl WireRuntime {
         listening: Listening,
         stand_ins: Arc<StandIns>,
     ) -> Self {
-        let driver = Arc::new(Driver { watch: Arc::clone(&watch), opened: AtomicBool::default(), ended: AtomicBool::default() });
+        let driver =
+            Arc::new(Driver { watch: Arc::clone(&watch), opened: AtomicBool::default(), ended: AtomicBool::default() });
         Self { handle, wake, watch, listening, stand_ins, driver_spawned: AtomicBool::new(false), driver }
     }
 }
