@@ -118,9 +118,11 @@ fn no_event_loop(why: &EventLoopError) -> MediaError {
 /// Why there is no display, and what to do about it.
 fn no_display(variable: impl Fn(&str) -> Option<String>) -> String {
     match (variable("WAYLAND_DISPLAY"), variable("DISPLAY")) {
-        (Some(display), _) => format!("the display WAYLAND_DISPLAY={display} cannot be opened; is it this user's?"),
+        (Some(display), _) => {
+            format!("the display WAYLAND_DISPLAY={display} cannot be opened: check that it is there, and this user's")
+        }
         (None, Some(display)) => {
-            format!("the display DISPLAY={display} cannot be opened; is it there, and this user's?")
+            format!("the display DISPLAY={display} cannot be opened: check that it is there, and this user's")
         }
         (None, None) => "there is no display; set DISPLAY (X11) or WAYLAND_DISPLAY to one".to_owned(),
     }
