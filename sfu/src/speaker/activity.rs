@@ -4,7 +4,7 @@
 //! Each scale counts active parts of the one below it, and scores the count by how much likelier it is under speech
 //! (exponential) than under noise (binomial). What counts as active follows the noise ([`Noise`]); a second whose level does not go
 //! up and down about as syllables do (E. Scheirer, M. Slaney: "Construction and evaluation of a robust multifeature speech/music
-//! discriminator", ICASSP 1997, take its modulation at 4 Hz) has no speech.
+//! discriminator", ICASSP 1997, take its modulation at 4 Hz) has no speech, unless it is far above the noise.
 
 use super::noise::Noise;
 use halloo_transport::Timestamp;
@@ -31,6 +31,8 @@ const ACTIVE_PARTS: u8 = 3;
 const SYLLABLES: f32 = 5.0;
 const STILL_SYLLABLES: f32 = 3.6;
 const STEADY: f32 = 2.5;
+/// Decibels above the noise from which on a sound needs no syllables.
+const FAR: u8 = 28;
 /// Below this loudness changes are none of speech.
 const QUIET: u8 = 60;
 /// Longest pause that a packet's own duration explains.
@@ -105,10 +107,13 @@ impl Activity {
     pub(super) fn scores(&self, now: Timestamp, role: Role) -> Scores {
         let silent = now.since(self.last_at).saturating_sub(LONGEST_PACKET).as_nanos() / TICK.as_nanos();
         let end = self.newest + silent.min(PARTS as u128) as u64;
-        let is_speech = match role {
-            Role::Challenger => self.modulation(end) >= SYLLABLES,
-            Role::Holder => self.modulation(end) >= STILL_SYLLABLES,
+        let syllables = match role {
+            Role::Challenger => SYLLABLES,
+            Role::Holder => STILL_SYLLABLES,
         };
+        let newest_mean = self.means(end, 0).first().copied().unwrap_or_default();
+        let is_far = newest_mean >= f32::from(self.noise.floor().max(self.noise.ceiling()) + FAR);
+        let is_speech = is_far || self.modulation(end) >= syllables;
         let least = (self.noise.floor() + ABOVE_FLOOR).max(self.noise.ceiling() + ABOVE_CEILING);
         let medium = |back: usize| {
             let parts = (0..MEDIUM).map(|i| self.get(end, (back * MEDIUM + i) as u64));
