@@ -5,7 +5,7 @@
 mod support;
 
 use halloo::measure::{freezes::longest_interval, heard_correlation, video_log, wav, y4m::Frames};
-use halloo_engine::{Engine, JoinOptions, Timestamp, video::frame_number};
+use halloo_engine::{Engine, JoinOptions, RoomEvent, SourceState, Timestamp, TrackKind, video::frame_number};
 use serde_json::Value;
 use std::{
     path::Path,
@@ -86,7 +86,11 @@ async fn a_locked_room_lets_nobody_in_and_who_is_removed_is_told() {
     let url = server.url.clone();
     let alice = silent(join(&url, "alice", &dir.path().join("alice")).args(["--duration", "30s"]));
     alice.wait_for("connected to standup");
+    let mut events = host.events();
     host.lock(true).await.unwrap();
+    // The server tells everybody but who asked: who did it sees it at once.
+    let locked = std::iter::from_fn(|| events.try_next()).any(|event| matches!(event, RoomEvent::Locked(true)));
+    assert!(locked, "the moderator does not see that the room is locked");
     alice.wait_for("the room was locked");
     // Guests may moderate, and moderators get into locked rooms.
     let token = mint(&server, &["--user", "bob", "--room", "standup"]);
@@ -94,8 +98,15 @@ async fn a_locked_room_lets_nobody_in_and_who_is_removed_is_told() {
     command.args(["join", "--token", &token, "--room", "standup", "--server", &url, "--audio-out", "none"]);
     let bob = silent(&mut command).finish().expect_code(3);
     assert!(bob.said.contains("locked"), "{}", bob.said);
-    let id = host.participants().iter().find(|each| each.user == "alice").unwrap().id;
+    let alice_there = || host.participants().into_iter().find(|each| each.user == "alice");
+    let id = alice_there().unwrap().id;
+    while alice_there().unwrap().media.microphone != SourceState::On {
+        events.next().await.unwrap();
+    }
+    host.mute(id, TrackKind::Microphone).await.unwrap();
+    assert_eq!(alice_there().unwrap().media.microphone, SourceState::Muted);
     host.remove(id).await.unwrap();
+    assert_eq!(alice_there(), None);
     let alice = alice.finish().expect_code(3);
     assert_eq!(alice.report()["reason"], "removed", "{}", alice.said);
     assert!(alice.said.contains("removed"), "{}", alice.said);

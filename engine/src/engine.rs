@@ -85,9 +85,13 @@ async fn run_hub(mut notices: mpsc::Receiver<Notice>, engine: std::sync::Weak<In
                 engine.signed_in(welcome);
             }
             // Each attempt that fails is a loss too, and no news.
-            Notice::Lost(reason) if away => tracing::debug!(%reason, "the signaling server is still away"),
+            Notice::Lost(reason) if away => {
+                tracing::debug!(%reason, "the signaling server is still away");
+                engine.hurry();
+            }
             Notice::Lost(reason) => {
                 away = true;
+                engine.hurry();
                 tracing::info!(%reason, "the signaling connection broke");
                 engine.to_all_calls(|| CallInput::SignalingLost);
                 engine.to_all_rooms(|| RoomInput::SignalingLost);
@@ -97,6 +101,8 @@ async fn run_hub(mut notices: mpsc::Receiver<Notice>, engine: std::sync::Weak<In
             Notice::Event(event) => engine.deliver(event),
             Notice::Refused(error) => {
                 tracing::warn!(%error, "the signaling server ended the session");
+                engine.to_all_calls(|| CallInput::SignInRefused(error.clone()));
+                engine.to_all_rooms(|| RoomInput::SignInRefused(error.clone()));
                 engine.lock().refused = Some(error);
             }
         }
@@ -270,6 +276,14 @@ impl Inner {
 
     pub(crate) fn network_changed(&self) {
         self.signal.network_changed();
+    }
+
+    /// Calls and rooms that run do not wait long for a server that comes back.
+    fn hurry(&self) {
+        let shared = self.lock();
+        if !shared.calls.is_empty() || !shared.rooms.is_empty() {
+            self.signal.hurry();
+        }
     }
 
     fn signed_in(&self, welcome: Welcome) {

@@ -5,6 +5,7 @@
 mod activity;
 mod dominant;
 mod loudest;
+mod noise;
 
 pub use dominant::Dominant;
 pub use loudest::{Change, Loudest};

@@ -8,7 +8,7 @@ use crate::{
         video_log::{LoggedVideoSink, LoggedVideoSource},
     },
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use halloo_engine::{
     Bitrate, VideoState,
     audio::{DeviceChoice, DeviceSource, Playout, Repeat as AudioRepeat, Silence, WavSink, WavSource},
@@ -345,7 +345,7 @@ fn open_screen() -> Result<Box<dyn VideoSource>> {
 fn open_window() -> Result<WindowHandle> {
     let on_close = Box::new(|| eprintln!("the window was closed; the call goes on (Ctrl-C hangs up)"));
     let options = WindowOptions { title: "Halloo".to_owned(), size: (960, 540), on_close };
-    Ok(WindowHost::spawn(options)?)
+    WindowHost::spawn(options).map_err(|why| anyhow!("{why}. Or do without a window: --video-out none, or a file"))
 }
 
 #[cfg(not(target_os = "linux"))]

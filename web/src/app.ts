@@ -67,6 +67,7 @@ export class App {
         status: (status) => this.#status(status),
         welcome: (welcome) => this.#welcome(welcome),
         event: (event) => this.#event(event),
+        inMeeting: () => isBusy(this.calls.state.peek()) || isIn(this.room.state.peek()),
       },
     );
     this.calls = new CallController(this.#client, this.media);
@@ -143,9 +144,21 @@ export class App {
     sessionStorage.removeItem(STAY);
     this.me.value = null;
     this.people.value = new Map();
-    this.calls.hangUp();
-    this.calls.dismiss();
-    this.room.leave();
+    if (status.why === null) {
+      this.calls.hangUp();
+      this.calls.dismiss();
+      this.room.leave();
+      return;
+    }
+    // Where a meeting ran, the screen to sign in comes in its place without a word about it.
+    this.calls.signedOut(status.why);
+    this.room.signedOut(status.why);
+    const [call, room] = [this.calls.state.peek(), this.room.state.peek()];
+    if (call.kind === 'ended' && call.ending.reason === 'signed_out')
+      this.notify(endingWords(call).headline, 'warning');
+    if (room.kind === 'out' && room.ending.reason === 'signed_out') {
+      this.notify(roomEndingWords(room).headline, 'warning');
+    }
   }
 
   #welcome(welcome: Welcome): void {
@@ -235,6 +248,9 @@ export class App {
       this.#client.retryNow();
       this.calls.networkChanged();
       this.room.networkChanged();
+    });
+    document.addEventListener('visibilitychange', () => {
+      if (!document.hidden) this.#client.retryNow();
     });
     window.addEventListener('beforeunload', (event) => {
       if (this.calls.state.value.kind === 'active' || isIn(this.room.state.value)) event.preventDefault();

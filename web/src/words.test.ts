@@ -19,6 +19,7 @@ it('every ending has words that name the other side or say what happened', () =>
     ...reasons.map((reason) => ({ reason, by: 'them' }) as const),
     { reason: 'forgotten', by: 'them' },
     { reason: 'broken', by: 'me', message: 'No codec.' },
+    { reason: 'signed_out', by: 'them', message: 'Your token has expired.' },
     { reason: 'refused', by: 'them', error: { code: 'callee_offline', message: 'x' } },
     { reason: 'refused', by: 'them', error: { code: 'internal', message: 'The server failed.' } },
   ];

@@ -40,6 +40,8 @@ export function endingWords(ended: Ended): { headline: string; hint: string | nu
       return { headline: 'The server was restarted', hint: 'Call again.' };
     case 'broken':
       return { headline: 'The call could not be set up', hint: ending.message };
+    case 'signed_out':
+      return { headline: `Your call with ${name} ended: you were signed out`, hint: ending.message };
     case 'refused':
       return refusedWords(name, ending.error.code, ending.error.message);
   }
@@ -80,6 +82,8 @@ export function roomEndingWords({ room, ending }: Out): { headline: string; hint
       };
     case 'broken':
       return { headline: 'The room could not be set up', hint: ending.message };
+    case 'signed_out':
+      return { headline: `You are out of ${room}: you were signed out`, hint: ending.message };
     case 'refused':
       return roomRefusedWords(room, ending.error.code, ending.error.message);
   }

@@ -33,6 +33,8 @@ pub(crate) enum CallInput {
     },
     /// The signaling connection broke.
     SignalingLost,
+    /// The server does not sign this device in again.
+    SignInRefused(ErrorBody),
 }
 
 /// What the application asks.
@@ -119,6 +121,7 @@ impl CallActor {
                 self.machine.handle_signed_in(resumed, known);
             }
             CallInput::SignalingLost => self.events.push(CallEvent::Signaling { connected: false }),
+            CallInput::SignInRefused(error) => self.machine.handle_sign_in_refused(&error),
         }
     }
 

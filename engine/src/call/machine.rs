@@ -362,6 +362,12 @@ impl CallMachine {
         }
     }
 
+    /// The server does not sign this device in again: it ends the call for the other side, and nothing more can be agreed with them.
+    pub(crate) fn handle_sign_in_refused(&mut self, error: &ErrorBody) {
+        let why = format!("the server does not let this device in again: {}", error.message);
+        self.finish(None, EndReason::Failed, Some(why), Some(error.code));
+    }
+
     /// An event of the server about this call.
     pub(crate) fn handle_event(&mut self, now: Timestamp, event: Event) {
         if self.state == State::Ended {

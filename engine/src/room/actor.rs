@@ -15,7 +15,8 @@ use crate::{
     wire::{Wire, WireConfig, WireEvent, WireState},
 };
 use halloo_protocol::{
-    ErrorBody, ErrorCode, Event, ReplyResult, Request, RoomId, RoomMedia, RoomSnapshot, SourceKind, Subscribe, TileSize,
+    ErrorBody, ErrorCode, Event, Moderation, ReplyResult, Request, RoomId, RoomMedia, RoomSnapshot, SourceKind,
+    Subscribe, TileSize,
 };
 use halloo_transport::{Bitrate, Timestamp};
 use std::{future::pending, sync::Arc, time::Duration};
@@ -40,6 +41,8 @@ pub(crate) enum RoomInput {
     },
     /// The signaling connection broke.
     SignalingLost,
+    /// The server does not sign this device in again.
+    SignInRefused(ErrorBody),
 }
 
 /// What the application asks.
@@ -50,6 +53,8 @@ pub(crate) enum Command {
     /// Pictures that follow the dominant speaker are shown at this size, or not at all.
     Follow(Option<TileSize>),
     NetworkChanged,
+    /// The server did what this side asked for as a moderator. Answered once that shows.
+    Moderated(Moderation, oneshot::Sender<()>),
 }
 
 /// How far a stay got, for those who wait for it.
@@ -92,6 +97,8 @@ struct Running {
     offering: Option<Reply>,
     shown: Shown,
     locked: bool,
+    /// Those who wait until what the machine said is done.
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 /// What the server was told of what is shown.
@@ -107,7 +114,8 @@ impl RoomActor {
     /// Runs until the stay has ended and its sinks are finished.
     pub(crate) async fn run(self) {
         let (joining, offering, shown) = (None, None, Shown::default());
-        Running { actor: self, wire_events: None, joining, offering, shown, locked: false }.run().await;
+        let waiting = Vec::new();
+        Running { actor: self, wire_events: None, joining, offering, shown, locked: false, waiting }.run().await;
     }
 }
 
@@ -121,6 +129,9 @@ impl Running {
                 if let Some(end) = self.act(output).await {
                     return self.finish(end).await;
                 }
+            }
+            for waiting in self.waiting.drain(..) {
+                let _ = waiting.send(());
             }
             self.subscribe(clock::now());
             let timeout = self.next_timeout().map(|at| at.since(clock::now()));
@@ -159,6 +170,10 @@ impl Running {
                 self.shown.stale = true;
             }
             Command::NetworkChanged => machine.handle_network_change(clock::now()),
+            Command::Moderated(action, done) => {
+                machine.handle_moderated(clock::now(), &action);
+                self.waiting.push(done);
+            }
         }
     }
 
@@ -171,6 +186,7 @@ impl Running {
                 machine.handle_signed_in(clock::now(), resumed, snapshot.as_deref());
             }
             RoomInput::SignalingLost => self.actor.events.push(RoomEvent::Signaling { connected: false }),
+            RoomInput::SignInRefused(error) => machine.handle_sign_in_refused(&error),
         }
     }
 

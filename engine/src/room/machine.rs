@@ -12,8 +12,8 @@
 
 use super::members::{Change, Members};
 use halloo_protocol::{
-    ErrorBody, ErrorCode, Event, JoinRoom, LayersWanted, LeaveReason, ParticipantId, ReplyResult, Request, RoomGrants,
-    RoomId, RoomMedia, RoomSnapshot, RoomState, SourceKind, SourceState,
+    ErrorBody, ErrorCode, Event, JoinRoom, LayersWanted, LeaveReason, Moderation, Participant, ParticipantId,
+    ReplyResult, Request, RoomGrants, RoomId, RoomMedia, RoomSnapshot, RoomState, SourceKind, SourceState,
 };
 use halloo_transport::Timestamp;
 use std::{collections::VecDeque, time::Duration};
@@ -25,10 +25,10 @@ const RESTART_AFTER: Duration = Duration::from_millis(1_000);
 /// A search for a new path that finds none.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections in a row that fail before it is given up.
-const MAX_FAILURES: u32 = 10;
+const MAX_FAILURES: u32 = 15;
 /// First pause before another try, doubled up to the longest.
 const MIN_BACKOFF: Duration = Duration::from_millis(250);
-const MAX_BACKOFF: Duration = Duration::from_secs(5);
+const MAX_BACKOFF: Duration = Duration::from_millis(1_800);
 
 /// Nothing is published.
 pub(crate) const NOTHING: RoomMedia =
@@ -108,7 +108,7 @@ pub enum EndedBy {
     Removed,
     /// A moderator ended the room.
     Closed,
-    /// The server did not let this side in.
+    /// The server did not let this side in, or not again.
     Refused,
     /// The server or its forwarding unit could not be reached any more.
     Lost,
@@ -284,7 +284,7 @@ impl RoomMachine {
                 self.tell_interrupted();
             }
             (MediaPath::Failed, Connection::Connecting { .. }) => {
-                self.retry(now, "no path to the forwarding unit works")
+                self.retry(now, "no network path to the server's media port works, neither over UDP nor over TCP: a firewall may block both")
             }
             (MediaPath::Failed, Connection::Connected | Connection::Interrupted { .. }) => {
                 self.tell_interrupted();
@@ -323,13 +323,26 @@ impl RoomMachine {
 
     /// Signed in again. `snapshot` is what the server knows of this device in the room, where it lost the session.
     pub(crate) fn handle_signed_in(&mut self, now: Timestamp, resumed: bool, snapshot: Option<&RoomSnapshot>) {
-        if resumed || !self.is_inside() {
+        if resumed {
+            return;
+        }
+        // What went wrong was the server's being away.
+        if matches!(self.phase, Phase::Waiting { .. }) {
+            return self.again();
+        }
+        if !self.is_inside() {
             return;
         }
         match snapshot {
             Some(snapshot) if Some(snapshot.you) == self.members.you() => self.take_snapshot(now, snapshot),
             _ => self.again(),
         }
+    }
+
+    /// The server does not sign this device in again: it is out of the room there.
+    pub(crate) fn handle_sign_in_refused(&mut self, error: &ErrorBody) {
+        let why = format!("the server does not let this device in again: {}", error.message);
+        self.end_without_request(EndedBy::Refused, Some((why, Some(error.code))));
     }
 
     /// An event of the server about this room.
@@ -365,6 +378,35 @@ impl RoomMachine {
             Event::PublishingPoliced { kind, .. } => self.notice(Notice::Policed(kind)),
             _ => {}
         }
+    }
+
+    /// The server did what this side asked for as a moderator: it tells everybody but who asked.
+    pub(crate) fn handle_moderated(&mut self, now: Timestamp, action: &Moderation) {
+        if !self.is_inside() {
+            return;
+        }
+        let change = match action {
+            Moderation::Mute { source } => self.members.find(source.participant).and_then(|whom| {
+                let mut media = whom.media;
+                let was = std::mem::replace(media.get_mut(source.kind), SourceState::Muted);
+                (was == SourceState::On).then(|| Participant { media, ..whom.clone() })
+            }),
+            Moderation::SetRole { participant, role } => {
+                self.members.find(*participant).map(|whom| Participant { role: *role, ..whom.clone() })
+            }
+            Moderation::Remove { participant } => {
+                let change = self.members.left(now, *participant, LeaveReason::Removed);
+                return self.tell_members(change);
+            }
+            Moderation::Lock { locked } => {
+                let state = self.state.clone().map(|state| RoomState { locked: *locked, ..state });
+                return state.map_or((), |state| self.set_state(state));
+            }
+            // Who closes a room is told that they are out, as everybody is.
+            Moderation::Close | _ => None,
+        };
+        let change = change.and_then(|whom| self.members.changed(whom));
+        self.tell_members(change);
     }
 
     /// Somebody else changed what this side publishes: a moderator mutes.

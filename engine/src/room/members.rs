@@ -128,6 +128,11 @@ impl Members {
         self.you
     }
 
+    /// Who has this number now.
+    pub(crate) fn find(&self, number: ParticipantId) -> Option<&Participant> {
+        self.present().map(|(_, participant)| participant).find(|participant| participant.participant == number)
+    }
+
     /// Those who are there, in the order in which they came.
     pub(crate) fn present(&self) -> impl Iterator<Item = (MemberKey, &Participant)> {
         self.list.iter().filter(|member| member.away_until.is_none()).map(|member| (member.key, &member.participant))

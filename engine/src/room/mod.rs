@@ -44,7 +44,7 @@ use halloo_protocol::{
 use halloo_transport::{Bitrate, Timestamp};
 use members::MemberKey;
 use std::sync::Arc;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// How a room is joined.
 #[derive(Debug)]
@@ -237,8 +237,14 @@ impl Room {
     }
 
     async fn moderate(&self, action: Moderation) -> Result<(), CallError> {
-        let moderate = Moderate { room: self.name.clone(), action };
-        self.engine.request(Request::Moderate(moderate)).await.map(drop).map_err(CallError::Refused)
+        let moderate = Moderate { room: self.name.clone(), action: action.clone() };
+        self.engine.request(Request::Moderate(moderate)).await.map_err(CallError::Refused)?;
+        // What was done shows here by the time that this returns; in a room that is over nothing shows any more.
+        let (done, shown) = oneshot::channel();
+        if self.commands.send(Command::Moderated(action, done)).await.is_ok() {
+            let _ = shown.await;
+        }
+        Ok(())
     }
 
     fn number_of(&self, participant: u32) -> Result<halloo_protocol::ParticipantId, CallError> {

@@ -20,7 +20,7 @@ const MIN_BACKOFF: Duration = Duration::from_millis(200);
 /// Longest pause before connecting again, for the first [`HASTY`] attempts: a server that restarts has its meetings back
 /// within three seconds, even where the longest pause of all had just begun.
 const HASTY_BACKOFF: Duration = Duration::from_millis(1_800);
-/// About a minute.
+/// About a minute. With a call or a room the pauses stay short after it, too: see [`ClientCore::hurry`].
 const HASTY: u32 = 35;
 /// Longest pause after that.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
@@ -311,13 +311,25 @@ impl ClientCore {
         let longest = if self.failures < HASTY { HASTY_BACKOFF } else { MAX_BACKOFF };
         let doubled = MIN_BACKOFF.saturating_mul(1 << self.failures.min(8)).min(longest);
         self.failures = self.failures.saturating_add(1);
+        self.phase = Phase::Waiting { until: now + self.spread(doubled) };
+        self.outputs.push_back(Output::Notice(Notice::Lost(reason)));
+    }
+
+    /// Something runs that cannot wait: no pause is longer than those of the first attempts.
+    pub(crate) fn hurry(&mut self, now: Timestamp) {
+        if let Phase::Waiting { until } = self.phase {
+            let soon = now + self.spread(HASTY_BACKOFF);
+            self.phase = Phase::Waiting { until: until.min(soon) };
+        }
+    }
+
+    /// A quarter more or less, so that many clients do not come at once.
+    fn spread(&mut self, pause: Duration) -> Duration {
         // xorshift64: only spreads clients in time.
         self.jitter ^= self.jitter << 13;
         self.jitter ^= self.jitter >> 7;
         self.jitter ^= self.jitter << 17;
-        let backoff = doubled.mul_f64(0.75 + 0.5 * (self.jitter % 1_000) as f64 / 1_000.0);
-        self.phase = Phase::Waiting { until: now + backoff };
-        self.outputs.push_back(Output::Notice(Notice::Lost(reason)));
+        pause.mul_f64(0.75 + 0.5 * (self.jitter % 1_000) as f64 / 1_000.0)
     }
 
     fn refuse(&mut self, error: ErrorBody) {
@@ -496,6 +508,19 @@ mod tests {
         assert_eq!(drain(&mut core), vec![]);
         core.handle_timeout(at(37_500));
         assert_eq!(drain(&mut core)[0], Output::Disconnect);
+    }
+
+    #[test]
+    fn with_a_meeting_pauses_stay_short_for_as_long_as_it_takes() {
+        let mut core = core();
+        for _ in 0..60 {
+            let now = core.next_timeout().unwrap();
+            core.handle_timeout(now);
+            core.handle_closed(now, None, "refused");
+            core.hurry(now);
+            let pause = core.next_timeout().unwrap().since(now);
+            assert!(pause < Duration::from_millis(2_300), "{pause:?}");
+        }
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub(crate) struct SignalConfig {
 enum Command {
     Request(Request, oneshot::Sender<Result<ReplyResult, ErrorBody>>),
     NetworkChanged,
+    Hurry,
     SignOut,
 }
 
@@ -92,6 +93,11 @@ impl SignalClient {
     /// The network changed: connect anew.
     pub(crate) fn network_changed(&self) {
         let _ = self.commands.try_send(Command::NetworkChanged);
+    }
+
+    /// Somebody waits: the next attempt to connect comes soon.
+    pub(crate) fn hurry(&self) {
+        let _ = self.commands.try_send(Command::Hurry);
     }
 
     /// Ends the session without waiting; false where the task has ended already.
@@ -149,6 +155,7 @@ impl Task {
                         self.waiting.insert(ticket, sender);
                     }
                     Some(Command::NetworkChanged) => self.core.handle_network_change(clock::now()),
+                    Some(Command::Hurry) => self.core.hurry(clock::now()),
                     Some(Command::SignOut) => leaving = Some(self.core.request(Request::SignOut)),
                     None => return close(link).await,
                 },

@@ -19,6 +19,7 @@ use std::{
 use winit::{
     application::ApplicationHandler,
     dpi::LogicalSize,
+    error::EventLoopError,
     event::WindowEvent,
     event_loop::{ActiveEventLoop, EventLoop, EventLoopProxy},
     window::{Window, WindowId},
@@ -54,7 +55,7 @@ impl WindowHost {
         options: WindowOptions,
         use_it: impl FnOnce(WindowHandle) + Send + 'static,
     ) -> Result<(), MediaError> {
-        let event_loop = EventLoop::<Request>::with_user_event().build().map_err(|e| no_window(&e))?;
+        let event_loop = EventLoop::<Request>::with_user_event().build().map_err(|e| no_event_loop(&e))?;
         let handle = WindowHandle::new(event_loop.create_proxy());
         let application = Application::new(options, Arc::clone(&handle.tiles));
         std::thread::Builder::new()
@@ -77,7 +78,7 @@ impl WindowHost {
             EventLoopBuilderExtX11::with_any_thread(&mut builder, true);
             EventLoopBuilderExtWayland::with_any_thread(&mut builder, true);
             match builder.build() {
-                Err(e) => drop(ready.send(Err(no_window(&e)))),
+                Err(e) => drop(ready.send(Err(no_event_loop(&e)))),
                 Ok(event_loop) => {
                     let handle = WindowHandle::new(event_loop.create_proxy());
                     let application = Application::new(options, Arc::clone(&handle.tiles));
@@ -94,12 +95,37 @@ impl WindowHost {
 }
 
 fn run(event_loop: EventLoop<Request>, mut application: Application) -> Result<(), MediaError> {
-    event_loop.run_app(&mut application).map_err(|e| no_window(&e))?;
+    event_loop.run_app(&mut application).map_err(|e| no_event_loop(&e))?;
     application.failure.map_or(Ok(()), Err)
 }
 
 fn no_window(why: &dyn std::fmt::Display) -> MediaError {
-    MediaError::new(format!("no window can be shown: {why}. Is there a display (DISPLAY or WAYLAND_DISPLAY)?"))
+    MediaError::new(format!("no window can be shown: {why}"))
+}
+
+/// What the window library says of a system's errors is for who works on it: it names its own source files.
+fn no_event_loop(why: &EventLoopError) -> MediaError {
+    tracing::debug!(%why, "no event loop for windows");
+    match why {
+        EventLoopError::Os(_) | EventLoopError::NotSupported(_) => {
+            no_window(&no_display(|name| std::env::var(name).ok().filter(|value| !value.is_empty())))
+        }
+        EventLoopError::RecreationAttempt => no_window(&"this process has had a window before, and can have one only"),
+        EventLoopError::ExitFailure(code) => no_window(&format!("its events ended with code {code}")),
+    }
+}
+
+/// Why there is no display, and what to do about it.
+fn no_display(variable: impl Fn(&str) -> Option<String>) -> String {
+    match (variable("WAYLAND_DISPLAY"), variable("DISPLAY")) {
+        (Some(display), _) => {
+            format!("the display WAYLAND_DISPLAY={display} cannot be opened: check that it is there, and this user's")
+        }
+        (None, Some(display)) => {
+            format!("the display DISPLAY={display} cannot be opened: check that it is there, and this user's")
+        }
+        (None, None) => "there is no display; set DISPLAY (X11) or WAYLAND_DISPLAY to one".to_owned(),
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -198,7 +224,7 @@ impl Application {
         let attributes = Window::default_attributes()
             .with_title(&self.options.title)
             .with_inner_size(LogicalSize::new(width, height));
-        let window = Arc::new(event_loop.create_window(attributes).map_err(|e| no_window(&e))?);
+        let window = Arc::new(event_loop.create_window(attributes).map_err(|_| no_window(&"the display opens none"))?);
         let context = softbuffer::Context::new(Arc::clone(&window)).map_err(|e| no_window(&e))?;
         let surface = softbuffer::Surface::new(&context, Arc::clone(&window)).map_err(|e| no_window(&e))?;
         Ok((window, surface))
@@ -311,6 +337,14 @@ impl ApplicationHandler<Request> for Application {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_display_is_told_with_what_to_set() {
+        let set = |which: &'static str| move |name: &str| (name == which).then(|| ":7".to_owned());
+        assert!(no_display(|_| None).contains("set DISPLAY"));
+        assert!(no_display(set("DISPLAY")).contains("DISPLAY=:7"));
+        assert!(no_display(set("WAYLAND_DISPLAY")).contains("WAYLAND_DISPLAY=:7"));
+    }
 
     #[test]
     fn cells_cover_the_window_without_overlap() {

@@ -24,6 +24,7 @@ mod outbox;
 mod runtime;
 pub(crate) mod sdp;
 mod stats;
+mod tcp;
 mod watch;
 
 pub(crate) use config::{BindPolicy, IceServer, Layout, WireConfig};
@@ -40,7 +41,7 @@ use halloo_protocol::SourceKind;
 use halloo_transport::{SessionConfig, Ssrc, session::MediaUnit};
 use interceptor::LinkInterceptor;
 use link::Link;
-use negotiation::{LocalGeneration, Negotiation};
+use negotiation::{LocalGeneration, Negotiation, TcpTries};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use rtc::{ice::mdns::MulticastDnsMode, interceptor::Slot, peer_connection::transport::RTCIceCandidatePair};
 use runtime::WireRuntime;
@@ -49,6 +50,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tcp::{Listening, StandIns};
 use tokio::{runtime::Handle, sync::Notify};
 use watch::PacketWatch;
 use webrtc::peer_connection::{
@@ -71,6 +73,7 @@ struct Inner {
     link: Arc<Link>,
     events: Arc<EventQueue>,
     watch: Arc<PacketWatch>,
+    stand_ins: Arc<StandIns>,
     runtime: Handle,
 }
 
@@ -100,7 +103,15 @@ impl Wire {
             Arc::new(Link::new(session, clock, Arc::clone(&wake), Arc::clone(&config.input), Arc::clone(&events)));
         watch.watch_for(&link);
         let generation = Arc::new(LocalGeneration::default());
-        let parts = Parts { link: &link, events: &events, watch: &watch, wake: &wake, generation: &generation };
+        let stand_ins = Arc::new(StandIns::default());
+        let parts = Parts {
+            link: &link,
+            events: &events,
+            watch: &watch,
+            wake: &wake,
+            generation: &generation,
+            stand_ins: &stand_ins,
+        };
         let connection = open(&config, parts).await?;
         let pump = Arc::clone(&events);
         let to = config.events.clone();
@@ -115,8 +126,10 @@ impl Wire {
                     sources,
                     cname,
                     config.layout,
+                    TcpTries::new(config.runtime.clone(), Arc::clone(&stand_ins)),
                 )),
                 link,
+                stand_ins,
                 events,
                 watch,
                 runtime: config.runtime,
@@ -187,7 +200,7 @@ impl Wire {
     pub(crate) async fn stats(&self) -> WireStats {
         let report = self.inner.connection.get_stats(Instant::now(), StatsSelector::None).await;
         let pair = chosen_pair(self.inner.connection.as_ref()).await;
-        stats::read(&report, pair.as_ref(), self.inner.link.stats(), self.inner.link.dropped())
+        stats::read(&report, pair.as_ref(), &self.inner.stand_ins, self.inner.link.stats(), self.inner.link.dropped())
     }
 
     /// Tells the peer and frees the sockets. [`WireState::Closed`] is the last event. A second call does nothing.
@@ -245,6 +258,7 @@ struct Parts<'a> {
     watch: &'a Arc<PacketWatch>,
     wake: &'a Arc<Notify>,
     generation: &'a Arc<LocalGeneration>,
+    stand_ins: &'a Arc<StandIns>,
 }
 
 /// Opens the connection; where the multicast socket that resolves browsers' `.local` candidates cannot be had, without it.
@@ -260,7 +274,18 @@ async fn open(config: &WireConfig, parts: Parts<'_>) -> Result<Arc<dyn PeerConne
             runtime: config.runtime.clone(),
         };
         let registry = Registry::new().with(Slot::from(1_000), LinkInterceptor::new(Arc::clone(parts.link)));
-        let runtime = WireRuntime::new(config.runtime.clone(), Arc::clone(parts.wake), Arc::clone(parts.watch));
+        let listening = match config.layout {
+            Layout::Call { .. } => Listening::ForPeer,
+            Layout::Room { .. } => Listening::Never,
+        };
+        let runtime = WireRuntime::new(
+            config.runtime.clone(),
+            Arc::clone(parts.wake),
+            Arc::clone(parts.watch),
+            listening,
+            Arc::clone(parts.stand_ins),
+        );
+        let driver = runtime.driver();
         let built = PeerConnectionBuilder::new()
             .with_configuration(
                 RTCConfigurationBuilder::default().with_ice_servers(config::ice_servers(&config.ice_servers)).build(),
@@ -271,10 +296,14 @@ async fn open(config: &WireConfig, parts: Parts<'_>) -> Result<Arc<dyn PeerConne
             .with_runtime(Arc::new(runtime))
             .with_handler(Arc::new(handler))
             .with_udp_addrs(vec![bind.clone()])
+            .with_tcp_addrs(vec![bind.clone()])
             .build()
             .await;
         match built {
-            Ok(connection) => return Ok(Arc::new(connection)),
+            Ok(connection) => {
+                driver.opened();
+                return Ok(Arc::new(connection));
+            }
             Err(err) => {
                 tracing::debug!(%err, ?mdns, "opening a connection");
                 last = Some(err.to_string());

@@ -1,16 +1,22 @@
 //! Offer and answer in their order (RFC 9429, section 3.2), and candidates held until they mean something.
 
 use super::{
+    chosen_pair,
     config::{self, Layout, LocalSources},
     error::WireError,
     events::Candidate,
     link::Link,
     sdp::{self, Description},
+    tcp::StandIns,
 };
 use halloo_protocol::SourceKind;
 use halloo_transport::session::MediaKind;
 use rtc::peer_connection::configuration::RTCOfferOptions;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{runtime::Handle, task::JoinSet};
 use webrtc::{
     media_stream::track_local::static_rtp::TrackLocalStaticRTP,
     peer_connection::{PeerConnection, RTCIceCandidateInit, RTCSessionDescription},
@@ -19,6 +25,10 @@ use webrtc::{
 
 /// Remote candidates taken per ICE generation, waiting or not: more than the interfaces of any machine give.
 const MAX_CANDIDATES: usize = 64;
+/// How long UDP alone is tried: TCP, over which what is lost holds up what follows, is for networks that block UDP.
+const TCP_AFTER: Duration = Duration::from_millis(250);
+/// Addresses of a peer that are connected to over TCP, per ICE generation.
+const MAX_TCP: usize = 8;
 
 /// What a local candidate is labelled with: the bundle's section and the ICE generation of our newest description.
 #[derive(Debug, Default)]
@@ -55,6 +65,45 @@ pub(super) struct Negotiation {
     waiting: Vec<Candidate>,
     candidates_taken: usize,
     streams_added: bool,
+    tcp_tries: TcpTries,
+}
+
+/// The peer's candidates over TCP of this ICE generation, which wait for [`TCP_AFTER`] to pass.
+pub(super) struct TcpTries {
+    runtime: Handle,
+    stand_ins: Arc<StandIns>,
+    waiting: JoinSet<()>,
+}
+
+impl TcpTries {
+    /// Waits on `runtime`.
+    pub(super) fn new(runtime: Handle, stand_ins: Arc<StandIns>) -> Self {
+        Self { runtime, stand_ins, waiting: JoinSet::new() }
+    }
+
+    /// Gives the connection a candidate over TCP, to which it then connects at once, unless a path is found before.
+    fn start(&mut self, connection: Arc<dyn PeerConnection>, candidate: RTCIceCandidateInit) {
+        while self.waiting.try_join_next().is_some() {}
+        let shown = self.stand_ins.replace(&candidate.candidate).filter(|_| self.waiting.len() < MAX_TCP);
+        let Some(shown) = shown else {
+            return tracing::debug!(candidate.candidate, "a candidate over TCP is not tried");
+        };
+        let candidate = RTCIceCandidateInit { candidate: shown, ..candidate };
+        let connect = async move {
+            tokio::time::sleep(TCP_AFTER).await;
+            if chosen_pair(connection.as_ref()).await.is_some() {
+                return;
+            }
+            if let Err(err) = connection.add_ice_candidate(candidate).await {
+                tracing::debug!(%err, "a candidate over TCP");
+            }
+        };
+        self.waiting.spawn_on(connect, &self.runtime);
+    }
+
+    fn stop(&mut self) {
+        self.waiting.abort_all();
+    }
 }
 
 #[derive(Debug)]
@@ -92,6 +141,7 @@ impl Negotiation {
         sources: LocalSources,
         stream_id: String,
         layout: Layout,
+        tcp_tries: TcpTries,
     ) -> Self {
         Self {
             connection,
@@ -105,6 +155,7 @@ impl Negotiation {
             waiting: Vec::new(),
             candidates_taken: 0,
             streams_added: false,
+            tcp_tries,
         }
     }
 
@@ -171,8 +222,8 @@ impl Negotiation {
                 self.add_track(SourceKind::Camera).await?;
             }
         }
-        let offer = RTCSessionDescription::offer(sdp::without_tracks(&text))
-            .map_err(|err| WireError::BadSdp(err.to_string()))?;
+        let (text, over_tcp) = sdp::split_tcp_candidates(&sdp::without_tracks(&text));
+        let offer = RTCSessionDescription::offer(text).map_err(|err| WireError::BadSdp(err.to_string()))?;
         self.connection.set_remote_description(offer).await.map_err(failed("apply the peer's offer"))?;
         let answer = self.connection.create_answer(None).await.map_err(failed("make an answer"))?;
         let answer_text = answer.sdp.clone();
@@ -180,7 +231,7 @@ impl Negotiation {
         self.generation.set(&local);
         self.add_streams(&local, &remote);
         self.connection.set_local_description(answer).await.map_err(failed("apply our answer"))?;
-        self.settle(remote).await;
+        self.settle(remote, over_tcp).await;
         Ok(answer_text)
     }
 
@@ -194,22 +245,30 @@ impl Negotiation {
             Layout::Call { .. } => require_audio(&remote)?,
             Layout::Room { .. } => require_any(&remote)?,
         }
-        let answer = RTCSessionDescription::answer(sdp::without_tracks(text))
-            .map_err(|err| WireError::BadSdp(err.to_string()))?;
+        let (text, over_tcp) = sdp::split_tcp_candidates(&sdp::without_tracks(text));
+        let answer = RTCSessionDescription::answer(text).map_err(|err| WireError::BadSdp(err.to_string()))?;
         // Streams first: packets may arrive as soon as the connection knows its peer.
         self.add_streams(&local, &remote);
         self.connection.set_remote_description(answer).await.map_err(failed("apply the peer's answer"))?;
         self.state = State::Stable;
-        self.settle(remote).await;
+        self.settle(remote, over_tcp).await;
         Ok(())
     }
 
-    /// Both descriptions are applied: candidates that waited may follow.
-    async fn settle(&mut self, remote: Description) {
+    /// Both descriptions are applied: candidates that waited may follow, and those over TCP that the peer's names.
+    async fn settle(&mut self, remote: Description, over_tcp: Vec<String>) {
         let restarted = self.remote.as_ref().is_some_and(|before| before.ice_ufrag != remote.ice_ufrag);
         if restarted {
             self.candidates_taken = self.waiting.len();
         }
+        self.tcp_tries.stop();
+        let (ufrag, mid) = (remote.ice_ufrag.clone(), remote.sections.first().map(|section| section.mid.0.clone()));
+        self.waiting.extend(over_tcp.into_iter().map(|candidate| Candidate {
+            candidate,
+            sdp_mid: mid.clone(),
+            sdp_m_line_index: Some(0),
+            username_fragment: Some(ufrag.clone()),
+        }));
         self.remote = Some(remote);
         for candidate in std::mem::take(&mut self.waiting) {
             if let Err(err) = self.apply_candidate(candidate).await {
@@ -251,7 +310,7 @@ impl Negotiation {
         self.apply_candidate(candidate).await
     }
 
-    async fn apply_candidate(&self, candidate: Candidate) -> Result<(), WireError> {
+    async fn apply_candidate(&mut self, candidate: Candidate) -> Result<(), WireError> {
         let stale = match (&self.remote, &candidate.username_fragment) {
             (Some(remote), Some(ufrag)) => *ufrag != remote.ice_ufrag,
             _ => false,
@@ -267,6 +326,10 @@ impl Negotiation {
             username_fragment: candidate.username_fragment,
             url: None,
         };
+        if sdp::takes_tcp_connections(&candidate.candidate) {
+            self.tcp_tries.start(Arc::clone(&self.connection), init);
+            return Ok(());
+        }
         self.connection
             .add_ice_candidate(init)
             .await
@@ -275,6 +338,7 @@ impl Negotiation {
 
     pub(super) fn close(&mut self) {
         self.state = State::Closed;
+        self.tcp_tries.stop();
         self.waiting.clear();
     }
 

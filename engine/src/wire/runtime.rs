@@ -6,7 +6,10 @@
 //! comes out, in one pass. Nothing of the unit crosses the stack's own channels. The stack sleeps nowhere else but while it
 //! closes, when ending early does no harm.
 
-use super::watch::{PacketWatch, Verdict};
+use super::{
+    tcp::{self, Listening, StandIns},
+    watch::{PacketWatch, Verdict},
+};
 use std::{
     future::Future,
     io::{self, IoSliceMut},
@@ -36,12 +39,30 @@ pub(super) struct WireRuntime {
     handle: Handle,
     wake: Arc<Notify>,
     watch: Arc<PacketWatch>,
+    listening: Listening,
+    stand_ins: Arc<StandIns>,
     driver_spawned: AtomicBool,
+    driver: Arc<Driver>,
 }
 
 impl WireRuntime {
-    pub(super) fn new(handle: Handle, wake: Arc<Notify>, watch: Arc<PacketWatch>) -> Self {
-        Self { handle, wake, watch, driver_spawned: AtomicBool::new(false) }
+    pub(super) fn new(
+        handle: Handle,
+        wake: Arc<Notify>,
+        watch: Arc<PacketWatch>,
+        listening: Listening,
+        stand_ins: Arc<StandIns>,
+    ) -> Self {
+        let driver =
+            Arc::new(Driver { watch: Arc::clone(&watch), opened: AtomicBool::default(), ended: AtomicBool::default() });
+        Self { handle, wake, watch, listening, stand_ins, driver_spawned: AtomicBool::new(false), driver }
+    }
+}
+
+impl WireRuntime {
+    /// What is to be told that the connection is open.
+    pub(super) fn driver(&self) -> Arc<Driver> {
+        Arc::clone(&self.driver)
     }
 }
 
@@ -51,7 +72,7 @@ impl Runtime for WireRuntime {
         if self.driver_spawned.swap(true, Ordering::AcqRel) {
             return Box::new(Task(self.handle.spawn(future)));
         }
-        let ended = TellStopped(Arc::clone(&self.watch));
+        let ended = TellStopped(Arc::clone(&self.driver));
         Box::new(Task(self.handle.spawn(async move {
             let _ended = ended;
             future.await;
@@ -70,11 +91,11 @@ impl Runtime for WireRuntime {
 
     fn wrap_tcp_listener(&self, listener: TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
         let _entered = self.handle.enter();
-        TokioRuntime.wrap_tcp_listener(listener)
+        Ok(Arc::new(tcp::Listener::new(listener, self.listening, Arc::clone(&self.watch))?))
     }
 
     fn connect_tcp<'a>(&'a self, remote_addr: SocketAddr) -> Boxed<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
-        TokioRuntime.connect_tcp(remote_addr)
+        Box::pin(tcp::connect(remote_addr, Arc::clone(&self.stand_ins), Arc::clone(&self.watch)))
     }
 
     fn resolve_host<'a>(&'a self, host: &'a str) -> Boxed<'a, io::Result<Vec<SocketAddr>>> {
@@ -107,11 +128,41 @@ impl Runtime for WireRuntime {
     }
 }
 
-struct TellStopped(Arc<PacketWatch>);
+/// Whether a network, or this machine's own rules for it, does not let a datagram through.
+fn is_blocked(error: &io::Error) -> bool {
+    use io::ErrorKind::{HostUnreachable, NetworkUnreachable, PermissionDenied};
+    matches!(error.kind(), PermissionDenied | HostUnreachable | NetworkUnreachable)
+}
+
+/// A connection's driver. That it ends is the connection's end; while the connection is being opened it is a failure to open
+/// it, which the stack reports by itself.
+#[derive(Debug)]
+pub(super) struct Driver {
+    watch: Arc<PacketWatch>,
+    opened: AtomicBool,
+    ended: AtomicBool,
+}
+
+impl Driver {
+    /// The connection is open.
+    pub(super) fn opened(&self) {
+        self.opened.store(true, Ordering::SeqCst);
+        self.check();
+    }
+
+    fn check(&self) {
+        if self.opened.load(Ordering::SeqCst) && self.ended.load(Ordering::SeqCst) {
+            self.watch.driver_stopped();
+        }
+    }
+}
+
+struct TellStopped(Arc<Driver>);
 
 impl Drop for TellStopped {
     fn drop(&mut self) {
-        self.0.driver_stopped();
+        self.0.ended.store(true, Ordering::SeqCst);
+        self.0.check();
     }
 }
 
@@ -143,6 +194,12 @@ impl AsyncUdpSocket for WatchedSocket {
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
         let sent = self.inner.poll_send(cx, transmit);
+        if let Poll::Ready(Err(error)) = &sent
+            && is_blocked(error)
+        {
+            // Lost on its way like any other: the stack would say so for each, and checks find out what works.
+            return Poll::Ready(Ok(transmit.contents.len()));
+        }
         if let Poll::Ready(Ok(_)) = sent {
             self.watch.sent(transmit.destination, transmit.contents, transmit.segment_size);
         }

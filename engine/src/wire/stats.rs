@@ -1,8 +1,9 @@
 //! A snapshot of a connection: the session's counters and the path under it.
 
+use super::tcp::StandIns;
 use halloo_transport::session::SessionStats;
 use rtc::peer_connection::transport::RTCIceCandidatePair;
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 use webrtc::peer_connection::{RTCIceCandidate, RTCStatsReport};
 
 /// See the module's text.
@@ -51,6 +52,7 @@ pub(crate) struct PathEnd {
 pub(super) fn read(
     report: &RTCStatsReport,
     pair: Option<&RTCIceCandidatePair>,
+    stand_ins: &StandIns,
     session: SessionStats,
     units_dropped: u64,
 ) -> WireStats {
@@ -59,34 +61,30 @@ pub(super) fn read(
     WireStats {
         session,
         units_dropped,
-        path: pair.map(|pair| path(report, pair)),
+        path: pair.map(|pair| path(report, pair, stand_ins)),
         srtp_cipher: cipher(transport.map(|t| &t.srtp_cipher)),
         dtls_cipher: cipher(transport.map(|t| &t.dtls_cipher)),
     }
 }
 
-fn path(report: &RTCStatsReport, pair: &RTCIceCandidatePair) -> Path {
+fn path(report: &RTCStatsReport, pair: &RTCIceCandidatePair, stand_ins: &StandIns) -> Path {
     let chosen = report.transport().map(|t| t.selected_candidate_pair_id.as_str());
     let counters = report.candidate_pairs().find(|counters| Some(counters.stats.id.as_str()) == chosen);
     let round_trip_time =
         counters.map(|c| c.current_round_trip_time).filter(|time| (0.0..1e6).contains(time) && *time > 0.0);
     Path {
-        local: end(pair.local()),
-        remote: end(pair.remote()),
+        local: end(pair.local(), stand_ins),
+        remote: end(pair.remote(), stand_ins),
         round_trip_time: round_trip_time.map(Duration::from_secs_f64),
         bytes_sent: counters.map_or(0, |c| c.bytes_sent),
         bytes_received: counters.map_or(0, |c| c.bytes_received),
     }
 }
 
-fn end(candidate: &RTCIceCandidate) -> PathEnd {
-    PathEnd {
-        candidate_type: candidate.typ.to_string(),
-        address: if candidate.address.contains(':') {
-            format!("[{}]:{}", candidate.address, candidate.port)
-        } else {
-            format!("{}:{}", candidate.address, candidate.port)
-        },
-        protocol: candidate.protocol.to_string(),
-    }
+fn end(candidate: &RTCIceCandidate, stand_ins: &StandIns) -> PathEnd {
+    let address = match candidate.address.parse() {
+        Ok(ip) => stand_ins.real(SocketAddr::new(ip, candidate.port)).to_string(),
+        Err(_) => format!("{}:{}", candidate.address, candidate.port),
+    };
+    PathEnd { candidate_type: candidate.typ.to_string(), address, protocol: candidate.protocol.to_string() }
 }

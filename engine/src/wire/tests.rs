@@ -7,6 +7,8 @@ use halloo_transport::{Bitrate, ReceivedPacket, RtpTime, Timestamp, session::Med
 use std::net::{IpAddr, Ipv4Addr};
 use tokio::sync::mpsc;
 
+mod tcp;
+
 const PATIENCE: Duration = Duration::from_secs(15);
 
 struct Tap(mpsc::UnboundedSender<(Timestamp, ReceivedPacket)>);
@@ -48,12 +50,24 @@ async fn peer_with(seed: u64, video: bool) -> Peer {
 }
 
 /// Passes candidates from one side to the other and everything else on, until the wire is closed.
-fn carry_candidates(mut from: mpsc::Receiver<WireEvent>, to: Wire) -> mpsc::UnboundedReceiver<WireEvent> {
+fn carry_candidates(from: mpsc::Receiver<WireEvent>, to: Wire) -> mpsc::UnboundedReceiver<WireEvent> {
+    carry_changed_candidates(from, to, |candidate| vec![candidate])
+}
+
+fn carry_changed_candidates(
+    mut from: mpsc::Receiver<WireEvent>,
+    to: Wire,
+    change: fn(Candidate) -> Vec<Candidate>,
+) -> mpsc::UnboundedReceiver<WireEvent> {
     let (rest, events) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Some(event) = from.recv().await {
             match event {
-                WireEvent::LocalCandidate(candidate) => to.add_candidate(candidate).await.unwrap(),
+                WireEvent::LocalCandidate(candidate) => {
+                    for candidate in change(candidate) {
+                        to.add_candidate(candidate).await.unwrap();
+                    }
+                }
                 WireEvent::EndOfCandidates => {}
                 other => drop(rest.send(other)),
             }
@@ -88,11 +102,15 @@ struct Pair {
 }
 
 async fn connected(caller: Peer, callee: Peer) -> Pair {
+    connected_by(caller, callee, |candidate| vec![candidate]).await
+}
+
+async fn connected_by(caller: Peer, callee: Peer, change: fn(Candidate) -> Vec<Candidate>) -> Pair {
     let offer = caller.wire.offer().await.unwrap();
     callee.wire.accept_offer(&offer).await.unwrap();
-    let mut caller_events = carry_candidates(caller.events, callee.wire.clone());
+    let mut caller_events = carry_changed_candidates(caller.events, callee.wire.clone(), change);
     let answer = callee.wire.answer().await.unwrap();
-    let mut callee_events = carry_candidates(callee.events, caller.wire.clone());
+    let mut callee_events = carry_changed_candidates(callee.events, caller.wire.clone(), change);
     let start = crate::clock::now();
     caller.wire.accept_answer(&answer).await.unwrap();
     until(&mut caller_events, &CONNECTED).await;
@@ -490,10 +508,13 @@ impl Relay {
     }
 }
 
-/// The peer's only candidate, and its address.
+/// The peer's only candidate over UDP, and its address.
 async fn only_candidate(events: &mut mpsc::Receiver<WireEvent>) -> (Candidate, String) {
     loop {
-        if let WireEvent::LocalCandidate(candidate) = events.recv().await.expect("the wire ended") {
+        let event = events.recv().await.expect("the wire ended");
+        if let WireEvent::LocalCandidate(candidate) = event
+            && candidate.candidate.contains(" udp ")
+        {
             let words: Vec<&str> = candidate.candidate.split(' ').collect();
             let address = format!("{}:{}", words[4], words[5]);
             return (candidate, address);
@@ -538,7 +559,7 @@ async fn a_lost_flight_of_the_handshake_is_sent_again() {
         lose
     }));
     let start = crate::clock::now();
-    let mut caller_events = carry_candidates(caller.events, callee.wire.clone());
+    let mut caller_events = carry_changed_candidates(caller.events, callee.wire.clone(), |_| Vec::new());
     until(&mut caller_events, &CONNECTED).await;
     println!("connected {:?} after a lost flight", crate::clock::now().since(start));
     assert!(lost.load(std::sync::atomic::Ordering::Relaxed) > 0, "nothing was lost");

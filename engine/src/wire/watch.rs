@@ -78,6 +78,11 @@ impl PacketWatch {
         seen.flight = FlightMemory::default();
     }
 
+    /// Whether there is no handshake to look at any more.
+    pub(super) fn is_handshake_over(&self) -> bool {
+        self.handshake_over.load(Ordering::Acquire)
+    }
+
     /// From here on the driver may stop.
     pub(super) fn closing(&self) {
         self.closing.store(true, Ordering::Release);

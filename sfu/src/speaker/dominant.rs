@@ -3,7 +3,7 @@
 //! A burst shorter than half a second never makes one dominant: it cannot fill enough of the last second. Whoever is dominant
 //! stays so through pauses and short interjections of others.
 
-use super::activity::{Activity, Scores};
+use super::activity::{Activity, Role, Scores};
 use halloo_transport::Timestamp;
 use std::time::Duration;
 
@@ -66,13 +66,13 @@ impl Dominant {
         }
         self.next_decision = now + INTERVAL;
         self.heard = false;
-        let holder = self.current.and_then(|i| self.speakers.get(i)?.as_ref()).map(|a| a.scores(now));
+        let holder = self.current.and_then(|i| self.speakers.get(i)?.as_ref()).map(|a| a.scores(now, Role::Holder));
         let challenger = self
             .speakers
             .iter()
             .enumerate()
             .filter(|(index, _)| Some(*index) != self.current)
-            .filter_map(|(index, activity)| Some((index, activity.as_ref()?.scores(now))))
+            .filter_map(|(index, activity)| Some((index, activity.as_ref()?.scores(now, Role::Challenger))))
             .filter(|(_, scores)| scores.active >= LEAST_ACTIVE && exceeds(scores, holder.as_ref()))
             .max_by(|(_, a), (_, b)| a.medium.total_cmp(&b.medium).then(a.long.total_cmp(&b.long)))?;
         self.current = Some(challenger.0);

@@ -69,6 +69,11 @@ export class CallController {
     this.#input({ type: 'hang_up' });
   }
 
+  /** The server does not sign this device in again. */
+  signedOut(message: string): void {
+    this.#input({ type: 'signed_out', message });
+  }
+
   dismiss(): void {
     this.#input({ type: 'dismiss' });
   }

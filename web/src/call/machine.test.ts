@@ -269,3 +269,17 @@ it('hanging up is possible in every state, and leaves no connection open', () =>
     expect(new Set(closed)).toEqual(new Set(opened));
   }
 });
+
+it('ends where the server does not sign this device in again, and says why', () => {
+  const ringing: CallState = {
+    kind: 'incoming',
+    call: 'c',
+    peer: { user: 'bob', name: 'Bob' },
+    peerMedia: { audio_muted: false, video: 'off' },
+    phase: 'ringing',
+  };
+  const { state, effects } = step(ringing, { type: 'signed_out', message: 'The token has expired.' }, 0);
+  expect(state).toMatchObject({ kind: 'ended', ending: { reason: 'signed_out', message: 'The token has expired.' } });
+  expect(effects).toEqual([{ do: 'close', call: 'c' }]);
+  expect(step(idle, { type: 'signed_out', message: 'x' }, 0).state).toEqual(idle);
+});

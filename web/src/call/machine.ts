@@ -34,7 +34,9 @@ export type Ending =
   | { reason: EndReason; by: 'me' | 'them' }
   | { reason: 'refused'; by: 'them'; error: ErrorBody }
   | { reason: 'forgotten'; by: 'them' }
-  | { reason: 'broken'; by: 'me'; message: string };
+  | { reason: 'broken'; by: 'me'; message: string }
+  /** The server does not sign this device in again. */
+  | { reason: 'signed_out'; by: 'them'; message: string };
 
 export interface Outgoing {
   kind: 'outgoing';
@@ -92,6 +94,7 @@ export type Input =
   | { type: 'hang_up' }
   | { type: 'dismiss' }
   | { type: 'broken'; call: CallId; message: string }
+  | { type: 'signed_out'; message: string }
   | { type: 'link'; call: CallId; link: Link }
   | { type: 'event'; event: ProtocolEvent }
   | { type: 'welcome'; calls: CallSnapshot[]; resumed: boolean; media: MediaState }
@@ -157,6 +160,8 @@ export function step(state: CallState, input: Input, now: number): Step {
     case 'broken':
       if (!isCurrent(state, input.call)) return stay(state);
       return end(state, { reason: 'broken', by: 'me', message: input.message }, now, farewell(state, 'failed'));
+    case 'signed_out':
+      return end(state, { reason: 'signed_out', by: 'them', message: input.message }, now);
     case 'link':
       return link(state, input.call, input.link, now);
     case 'event':

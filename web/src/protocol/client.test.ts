@@ -57,6 +57,7 @@ let sockets: FakeSocket[];
 let events: ProtocolEvent[];
 let statuses: ConnectionStatus[];
 let welcomes: Welcome[];
+let inMeeting: boolean;
 let client: SignalingClient;
 const last = () => sockets.at(-1) as FakeSocket;
 
@@ -66,6 +67,7 @@ beforeEach(() => {
   events = [];
   statuses = [];
   welcomes = [];
+  inMeeting = false;
   const world = {
     open: () => {
       const socket = new FakeSocket();
@@ -82,6 +84,7 @@ beforeEach(() => {
       status: (status) => statuses.push(status),
       event: (event) => events.push(event),
       welcome: (each) => welcomes.push(each),
+      inMeeting: () => inMeeting,
     },
     world,
   );
@@ -178,6 +181,9 @@ describe('the signaling client', () => {
     expect(first.closed).toBe(true);
     vi.advanceTimersByTime(10_000);
     expect(sockets).toHaveLength(2);
+    last().onopen?.();
+    last().reply('hello', welcome({ resumed: true }));
+    last().reply('ringing', ok);
     first.onclose?.({ code: 1006 });
     vi.advanceTimersByTime(10_000);
     expect(sockets).toHaveLength(2);
@@ -208,6 +214,51 @@ describe('the signaling client', () => {
     last().onclose?.({ code: 1001 });
     vi.advanceTimersByTime(10_000);
     expect(sockets).toHaveLength(2);
+  });
+
+  it('keeps trying every two seconds at most while there is a meeting', () => {
+    signIn();
+    inMeeting = true;
+    for (let attempt = 0; attempt < 20; attempt++) {
+      const before = sockets.length;
+      last().onclose?.({ code: 1006 });
+      vi.advanceTimersByTime(2_000);
+      expect(sockets).toHaveLength(before + 1);
+    }
+  });
+
+  it('starts from the shortest wait again when the network is back', () => {
+    signIn();
+    for (let attempt = 0; attempt < 10; attempt++) {
+      last().onclose?.({ code: 1006 });
+      vi.advanceTimersByTime(10_000);
+    }
+    last().onclose?.({ code: 1006 });
+    const before = sockets.length;
+    client.retryNow();
+    expect(sockets).toHaveLength(before + 1);
+    last().onclose?.({ code: 1006 });
+    vi.advanceTimersByTime(250);
+    expect(sockets).toHaveLength(before + 2);
+  });
+
+  it('gives up a connection that hangs, at once where the network is back', () => {
+    signIn();
+    last().onclose?.({ code: 1006 });
+    vi.advanceTimersByTime(250);
+    const hanging = last();
+    expect(sockets).toHaveLength(2);
+    client.retryNow();
+    expect(hanging.closed).toBe(true);
+    expect(sockets).toHaveLength(3);
+    hanging.onclose?.({ code: 1006 });
+    vi.advanceTimersByTime(10_250);
+    expect(sockets).toHaveLength(4);
+    last().onopen?.();
+    last().reply('hello', welcome({ resumed: true }));
+    client.retryNow();
+    expect(sockets).toHaveLength(4);
+    expect(statuses.at(-1)).toEqual({ kind: 'online' });
   });
 
   it('survives what is not a message', () => {

@@ -4,7 +4,7 @@
 // (`resumed: false`). Requests made while the connection is down wait for it; those whose reply was lost with the
 // connection are asked again, so callers treat "already so" as success.
 
-import { backoff } from './backoff';
+import { backoff, LONGEST_IN_MEETING_MS } from './backoff';
 import type {
   ClientInfo,
   Credential,
@@ -57,6 +57,8 @@ export interface ClientHandlers {
   /** After every successful sign-in, before waiting requests are sent. What it requests goes first. */
   welcome(welcome: Welcome): void;
   event(event: ProtocolEvent): void;
+  /** Whether a call or a room runs, which cannot wait long. */
+  inMeeting(): boolean;
 }
 
 /** The outside world, so that a test can bring its own. */
@@ -87,6 +89,8 @@ export class SignalingClient {
   #online = false;
   #everOnline = false;
   #retry: ReturnType<typeof setTimeout> | null = null;
+  /** Runs while a connection is being opened. */
+  #opening: ReturnType<typeof setTimeout> | null = null;
   readonly #inFlight = new Map<number, Pending>();
   #waiting: Pending[] = [];
 
@@ -126,11 +130,15 @@ export class SignalingClient {
     });
   }
 
-  /** The network changed or came back: do not wait for a timer to notice. */
+  /** The network changed or came back, or somebody looks again: do not wait for a timer to notice. */
   retryNow(): void {
-    if (this.#retry === null) return;
-    clearTimeout(this.#retry);
-    this.#retry = null;
+    if (this.#retry === null && this.#opening === null) return;
+    this.#attempt = 0;
+    this.#disarm();
+    // One that was begun on the former network may hang for minutes.
+    const former = this.#socket;
+    this.#socket = null;
+    former?.close();
     this.#connect();
   }
 
@@ -141,8 +149,11 @@ export class SignalingClient {
     );
     const socket = this.world.open(this.url, SUBPROTOCOL);
     this.#socket = socket;
+    this.#opening = setTimeout(() => this.#dead(), REPLY_TIMEOUT_MS);
     socket.onopen = () => {
-      if (this.#socket === socket) this.#hello();
+      if (this.#socket !== socket) return;
+      this.#disarm();
+      this.#hello();
     };
     socket.onmessage = (message) => {
       if (this.#socket === socket) this.#receive(message.data);
@@ -231,6 +242,7 @@ export class SignalingClient {
   #closed(code: number): void {
     this.#socket = null;
     this.#online = false;
+    this.#disarm();
     const lost = [...this.#inFlight.values()];
     this.#inFlight.clear();
     for (const pending of lost) if (pending.timer !== null) clearTimeout(pending.timer);
@@ -242,7 +254,8 @@ export class SignalingClient {
     }
     this.#waiting = [...lost.filter((pending) => worthAskingAgain(pending.request)), ...this.#waiting];
     if (this.#credential === null) return;
-    const wait = backoff(this.#attempt, this.world.random());
+    const longest = this.handlers.inMeeting() ? LONGEST_IN_MEETING_MS : undefined;
+    const wait = backoff(this.#attempt, this.world.random(), longest);
     this.#attempt += 1;
     this.handlers.status({ kind: 'reconnecting', attempt: this.#attempt });
     this.#retry = setTimeout(() => {
@@ -260,8 +273,7 @@ export class SignalingClient {
   #stop(why: string | null): void {
     this.#credential = null;
     this.#online = false;
-    if (this.#retry !== null) clearTimeout(this.#retry);
-    this.#retry = null;
+    this.#disarm();
     const pending = [...this.#inFlight.values(), ...this.#waiting];
     this.#inFlight.clear();
     this.#waiting = [];
@@ -272,6 +284,13 @@ export class SignalingClient {
     const socket = this.#socket;
     this.#socket = null;
     socket?.close();
+  }
+
+  /** Stops the timers of connecting. */
+  #disarm(): void {
+    for (const timer of [this.#retry, this.#opening]) if (timer !== null) clearTimeout(timer);
+    this.#retry = null;
+    this.#opening = null;
   }
 
   #newPending(request: Request): Pending {

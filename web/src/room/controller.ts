@@ -91,6 +91,11 @@ export class RoomController {
     this.#input({ type: 'leave' });
   }
 
+  /** The server does not sign this device in again. */
+  signedOut(message: string): void {
+    this.#input({ type: 'signed_out', message });
+  }
+
   dismiss(): void {
     this.#input({ type: 'dismiss' });
   }

@@ -301,12 +301,38 @@ describe('when connections break', () => {
     expect(stay.input({ type: 'welcome', rooms: [], resumed: false })).toEqual([]);
   });
 
+  it('pauses for two seconds at most, and for no longer than the server is away', () => {
+    const stay = connected();
+    stay.event({ type: 'rejoin_room', room: 'r' });
+    for (let turn = 0; turn < 10; turn++) {
+      const { attempt } = stay.inside;
+      const error = { code: 'internal' as const, message: '' };
+      stay.input({ type: 'offer_ready', attempt, sdp: 'o' }, { type: 'refused', attempt, error });
+      const { connection } = stay.inside;
+      if (connection.phase !== 'waiting') throw new Error(connection.phase);
+      expect(connection.until - stay.now).toBeLessThanOrEqual(2_000);
+      stay.wait();
+    }
+    const { attempt } = stay.inside;
+    stay.input({ type: 'offer_ready', attempt, sdp: 'o' });
+    stay.input({ type: 'refused', attempt, error: { code: 'internal', message: '' } });
+    const effects = stay.input({ type: 'welcome', rooms: [], resumed: false });
+    expect(effects).toContainEqual({ do: 'make_offer', attempt: attempt + 1 });
+  });
+
+  it('is over where the server does not sign this device in again', () => {
+    const stay = connected();
+    expect(kinds(stay.input({ type: 'signed_out', message: 'The token has expired.' }))).toEqual(['close']);
+    expect(stay.state).toMatchObject({ kind: 'out', ending: { reason: 'signed_out' } });
+  });
+
   it('closes every connection that it makes, whatever happens', () => {
     const inputs: Input[] = [
       { type: 'enter', room: 'r', media: TALKING },
       { type: 'leave' },
       { type: 'dismiss' },
       { type: 'network_changed' },
+      { type: 'signed_out', message: 'x' },
       { type: 'welcome', rooms: [], resumed: false },
       { type: 'event', event: { type: 'rejoin_room', room: 'r' } },
       { type: 'event', event: { type: 'room_left', room: 'r', reason: 'closed' } },

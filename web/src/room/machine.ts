@@ -4,7 +4,7 @@
 // Invariants: one room at a time; a connection to the forwarding unit has a number (`attempt`), and what is said of an
 // earlier one changes nothing; each connection that is made is closed; whoever is out has left on the server too.
 
-import { backoff } from '../protocol/backoff';
+import { backoff, LONGEST_IN_MEETING_MS } from '../protocol/backoff';
 import type {
   ErrorBody,
   ErrorCode,
@@ -65,6 +65,8 @@ export type Ending =
   | { reason: LeaveReason }
   | { reason: 'refused'; error: ErrorBody }
   | { reason: 'unreachable' }
+  /** The server does not sign this device in again. */
+  | { reason: 'signed_out'; message: string }
   | { reason: 'broken'; message: string };
 
 export interface Out {
@@ -94,6 +96,7 @@ export type Input =
   /** The server did what this side asked for. */
   | { type: 'moderated'; attempt: number; action: Moderation }
   | { type: 'network_changed' }
+  | { type: 'signed_out'; message: string }
   | { type: 'event'; event: ProtocolEvent }
   | { type: 'welcome'; rooms: RoomSnapshot[]; resumed: boolean }
   | { type: 'tick' };
@@ -125,7 +128,7 @@ const RESTART_AFTER_MS = 2_000;
 /** A search for a new path that finds none. */
 const RESTART_TIMEOUT_MS = 5_000;
 /** Connections in a row that fail before it is given up. */
-const MAX_FAILURES = 8;
+const MAX_FAILURES = 14;
 
 /** What may pass by itself. */
 const TRANSIENT: ReadonlySet<ErrorCode> = new Set(['media_unavailable', 'rate_limited', 'shutting_down', 'internal']);
@@ -151,6 +154,8 @@ export function step(state: RoomMachine, input: Input, now: number, random: numb
       return tick(state, now, random);
     case 'network_changed':
       return networkChanged(state, now);
+    case 'signed_out':
+      return isIn(state) ? out(state, { reason: 'signed_out', message: input.message }) : just(state);
     default:
       return input.attempt === state.attempt && isIn(state) ? ofConnection(state, input, now, random) : just(state);
   }
@@ -332,7 +337,7 @@ function again(state: Inside): Step {
 /** Another try after a pause, or the end where there were enough. */
 function laterOr(state: Inside, ending: Ending, now: number, random: number): Step {
   if (state.failures >= MAX_FAILURES) return out(state, ending, [send({ type: 'leave_room', room: state.room })]);
-  const until = now + backoff(state.failures, random);
+  const until = now + backoff(state.failures, random, LONGEST_IN_MEETING_MS);
   return just({ ...state, connection: { phase: 'waiting', until } });
 }
 
@@ -378,6 +383,11 @@ function welcome(state: RoomMachine, rooms: RoomSnapshot[], resumed: boolean, no
   const strays = rooms
     .filter((each) => each.room !== current)
     .map((each) => send({ type: 'leave_room', room: each.room }));
+  // What went wrong was the server's being away.
+  if (state.kind === 'inside' && state.connection.phase === 'waiting') {
+    const begun = again(state);
+    return { state: begun.state, effects: [...strays, ...begun.effects] };
+  }
   // A request to enter that is still on its way is asked again by the client.
   if (!isMember(state)) return { state, effects: strays };
   const mine = rooms.find((each) => each.room === current);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::room::members::MemberKey;
-use halloo_protocol::{DeviceId, Participant, PeerReach, Role, RoomJoined, RoomLimits, UserId};
+use halloo_protocol::{DeviceId, Participant, PeerReach, Role, RoomJoined, RoomLimits, SourceOf, UserId};
 
 fn at(ms: u64) -> Timestamp {
     Timestamp::from_millis(ms)
@@ -192,7 +192,49 @@ fn tries_follow_one_another_with_pauses_and_then_end() {
         }
     }
     assert_eq!(tries, MAX_FAILURES);
-    assert!(pauses[0] < 1_000 && pauses.last().is_some_and(|last| (3_000..6_300).contains(last)), "{pauses:?}");
+    assert!(pauses[0] < 1_000 && pauses.last().is_some_and(|last| (1_300..2_300).contains(last)), "{pauses:?}");
+}
+
+#[test]
+fn a_server_that_is_back_ends_the_pause() {
+    let mut machine = inside(&[]);
+    machine.handle_event(at(0), Event::RejoinRoom { room: room() });
+    machine.handle_offer("offer".to_owned());
+    machine.handle_joined(at(10), refused(ErrorCode::NotSignedIn));
+    todo(&mut machine);
+    machine.handle_signed_in(at(20), false, None);
+    assert_eq!(todo(&mut machine), "open");
+}
+
+#[test]
+fn a_server_that_does_not_sign_in_again_ends_the_stay() {
+    let mut machine = inside(&[(4, "bob")]);
+    machine.handle_sign_in_refused(&ErrorBody::new(ErrorCode::TokenExpired, "the token has expired"));
+    assert_eq!(todo(&mut machine), "close ended(Refused)");
+    assert_eq!(machine.next_timeout(), None);
+}
+
+#[test]
+fn a_moderator_sees_what_they_did() {
+    let mut machine = inside(&[]);
+    let bob = Participant { media: media(SourceState::On, SourceState::Off), ..somebody(4, "bob") };
+    machine.handle_event(at(0), Event::ParticipantJoined { room: room(), participant: bob });
+    todo(&mut machine);
+    let source = |kind| SourceOf { participant: ParticipantId(4), kind };
+    machine.handle_moderated(at(1), &Moderation::Mute { source: source(SourceKind::Microphone) });
+    assert_eq!(todo(&mut machine), "~1=4:Back");
+    assert_eq!(machine.members().find(ParticipantId(4)).unwrap().media.microphone, SourceState::Muted);
+    // What is off stays off.
+    machine.handle_moderated(at(1), &Moderation::Mute { source: source(SourceKind::Camera) });
+    machine.handle_moderated(at(2), &Moderation::Lock { locked: true });
+    machine.handle_moderated(at(2), &Moderation::Lock { locked: true });
+    assert_eq!(todo(&mut machine), "locked(true)");
+    machine.handle_moderated(at(3), &Moderation::SetRole { participant: ParticipantId(4), role: Role::Moderator });
+    assert_eq!(machine.members().find(ParticipantId(4)).unwrap().role, Role::Moderator);
+    machine.handle_moderated(at(4), &Moderation::Remove { participant: ParticipantId(4) });
+    machine.handle_moderated(at(4), &Moderation::Remove { participant: ParticipantId(4) });
+    assert_eq!(todo(&mut machine), "~1=4:Back -1:Removed");
+    assert_eq!(machine.members().present().count(), 0);
 }
 
 #[test]
