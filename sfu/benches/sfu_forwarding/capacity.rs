@@ -19,6 +19,8 @@ const PER_ROOM: Scenario =
 /// Rooms by which the cost of a packet is told at first.
 const FIRST_ROOMS: usize = 10;
 const SHARE: f64 = 0.7;
+/// Loads that are tried to get there.
+const ATTEMPTS: usize = 4;
 const JOIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What was measured.
@@ -40,7 +42,7 @@ pub(crate) fn measure(window: Duration, limit: f64) -> Measured {
         eprintln!("the generator is the limit: {:.0} % of a processor is not reached", 100.0 * SHARE);
     }
     let mut rooms = (FIRST_ROOMS as f64 * by_unit.min(by_generator)) as usize;
-    loop {
+    for attempt in 0.. {
         let scenario = Scenario { rooms, ..PER_ROOM };
         let (sfu, sfu_p99_ms) = one("sfu", Generator::against_sfu(scenario), scenario, window);
         // Costs a packet less where there are more of them, or the generator more: once more with what fits.
@@ -48,9 +50,15 @@ pub(crate) fn measure(window: Duration, limit: f64) -> Measured {
             rooms = (0.85 * rooms as f64) as usize;
             continue;
         }
+        // And the other way round.
+        if sfu.share < SHARE && sfu.generator < 0.8 * limit && attempt < ATTEMPTS {
+            rooms = ((SHARE + 0.01) / sfu.share * rooms as f64).ceil() as usize;
+            continue;
+        }
         let (floor, floor_p99_ms) = one("floor", Generator::against_floor(scenario), scenario, window);
         return Measured { rooms, sfu, sfu_p99_ms, floor, floor_p99_ms };
     }
+    unreachable!("the loop returns")
 }
 
 fn one(system: &str, mut generator: Generator, scenario: Scenario, window: Duration) -> (Window, f64) {

@@ -270,7 +270,8 @@ impl Generator {
         }
     }
 
-    /// Somebody more joins and receives; who it is, and where in [`Generator::peer`]. Against the floor they join `instead`.
+    /// Somebody more joins and receives; who it is, and where in [`Generator::peer`]. Against the floor they join
+    /// `instead`, and the publisher of their room begins anew.
     pub(crate) fn join_one_more(&mut self, instead: Option<(&SfuHandle, &Endpoint)>) -> Option<(ParticipantId, usize)> {
         let forwarder = match &self.forwarder {
             Forwarder::Sfu { handle, endpoint, .. } => Some((handle, endpoint)),
@@ -280,6 +281,12 @@ impl Generator {
         let index = self.peers.len();
         let (peer, id) = join(handle, endpoint, self.clock, self.scenario, index);
         self.push(peer);
+        if matches!(self.forwarder, Forwarder::Floor(_)) {
+            // Nobody asks it for the key frame that somebody more asks the unit for: the packets are to be the same.
+            let publisher = self.scenario.room(index) % self.scenario.rooms * self.scenario.participants;
+            let now = self.clock.now();
+            self.peers[publisher].playback.iter_mut().for_each(|playback| playback.restart(now));
+        }
         Some((id, index))
     }
 

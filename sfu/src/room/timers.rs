@@ -27,9 +27,11 @@ impl Room {
         self.forward(now, egress);
         self.decide_dominant(now);
         self.assign(now, egress);
-        let everyone = self.next_cycle.is_some_and(|due| due <= now);
-        if everyone {
-            self.next_cycle = Some(now + CYCLE);
+        let due = self.next_cycle.filter(|due| *due <= now);
+        let everyone = due.is_some();
+        if let Some(due) = due {
+            // Counted from when it was due, so that rooms which were late together are not so for good.
+            self.next_cycle = Some(if due + CYCLE > now { due + CYCLE } else { now + CYCLE });
             self.cycle(now, egress);
             self.due.touch_all();
         } else {
