@@ -9,6 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::{
+    cpu,
+    floor::{Floor, Key},
+    janus::{ADDRESS, Connection, Janus, Own},
+    peer::{AV1, AV1_RTX, Counts, IDS, OPUS, Peer, Protection},
+    schedule::Schedule,
+    traffic::Playback,
+};
 use halloo_sfu::{
     JoinRequest, Sfu, SfuConfig, SfuHandle,
     client::{Client, Server},
@@ -23,14 +31,6 @@ use halloo_sfu::{
     shard::Event,
 };
 use halloo_transport::{Bitrate, Mid, PayloadType, Ssrc, Timestamp};
-use crate::{
-    cpu,
-    floor::{Floor, Key},
-    janus::{ADDRESS, Connection, Janus, Own},
-    peer::{AV1, AV1_RTX, Counts, IDS, OPUS, Peer, Protection},
-    schedule::Schedule,
-    traffic::Playback,
-};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Until bandwidth estimates, histories and arenas have their size.

@@ -110,7 +110,8 @@ impl<R> Rooms<R> {
         if self.names.len() >= self.max {
             return None;
         }
-        let hosted = Hosted { name: Arc::clone(&name), room, members: Vec::new(), timer: None, served: false, touched: false };
+        let hosted =
+            Hosted { name: Arc::clone(&name), room, members: Vec::new(), timer: None, served: false, touched: false };
         let index = match self.free.pop() {
             Some(index) => {
                 self.places[index] = Some(hosted);
