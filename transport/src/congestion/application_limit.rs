@@ -50,7 +50,8 @@ impl ApplicationLimit {
         if self.started.is_none_or(|at| now.since(at) < WINDOW) {
             return false;
         }
-        let recent: usize = self.sent.iter().filter(|(at, _)| now.since(*at) <= WINDOW).map(|(_, size)| size).sum();
+        let old = self.sent.iter().take_while(|(at, _)| now.since(*at) > WINDOW).map(|(_, size)| size);
+        let recent = self.bytes - old.sum::<usize>();
         (recent as f64) < target.bytes_in(WINDOW) as f64 * SHARE
     }
 }

@@ -326,10 +326,9 @@ mod tests {
                 let mut own = Arrivals::default();
                 let read = Arrivals::are_in(&wire) && own.read(&wire);
                 match TransportLayerCc::unmarshal(&mut &wire[..]) {
-                    Ok(theirs) => {
-                        prop_assert!(read);
-                        prop_assert_eq!(&own, &decode(&theirs));
-                    }
+                    Ok(theirs) if read => prop_assert_eq!(&own, &decode(&theirs)),
+                    // They read a delta of two bytes of which one is there as one of a single byte.
+                    Ok(_) => prop_assert!(!changes.is_empty() || cuts),
                     Err(_) => prop_assert!(changes.len() + usize::from(cuts) > 0),
                 }
                 if changes.is_empty() && !cuts {

@@ -54,6 +54,40 @@ pub struct PacketResult {
     pub arrived_micros: Option<i64>,
 }
 
+/// A packet in 16 bytes: there is one for every packet to every receiver of the last second, and feedback reads them all.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    sent_at: Timestamp,
+    /// One more than its number, 0 for none.
+    probe: u32,
+    size: u16,
+    kind: PacketKind,
+    fate: Fate,
+}
+
+const _: () = assert!(size_of::<Entry>() == 16);
+
+impl Entry {
+    fn new(packet: &SentPacket) -> Self {
+        Self {
+            sent_at: packet.sent_at,
+            probe: packet.probe.map_or(0, |probe| probe.0.saturating_add(1)),
+            size: u16::try_from(packet.size).unwrap_or(u16::MAX),
+            kind: packet.kind,
+            fate: Fate::Unknown,
+        }
+    }
+
+    fn packet(&self) -> SentPacket {
+        SentPacket {
+            sent_at: self.sent_at,
+            size: usize::from(self.size),
+            kind: self.kind,
+            probe: self.probe.checked_sub(1).map(ProbeId),
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
     Unknown,
@@ -66,7 +100,7 @@ enum Fate {
 #[derive(Clone, Debug)]
 pub struct SentLog {
     next: SeqNo,
-    packets: VecDeque<(SentPacket, Fate)>,
+    packets: VecDeque<Entry>,
     last_tick: Option<i64>,
     newest_arrived_sent_at: Timestamp,
     /// Everything before this number has a final fate.
@@ -91,18 +125,18 @@ impl SentLog {
         self.next
     }
 
-    /// The packet that left last, if its fate is still told.
-    pub fn newest(&self) -> Option<&SentPacket> {
-        self.packets.back().map(|(packet, _)| packet)
+    /// Where the packet that left last is kept: the next one comes behind it.
+    pub fn newest(&self) -> Option<&impl Sized> {
+        self.packets.back()
     }
 
     /// Takes a packet that leaves now, under [`SentLog::next_seq`].
     #[inline]
     pub fn on_sent(&mut self, packet: SentPacket) {
-        self.packets.push_back((packet, Fate::Unknown));
+        self.packets.push_back(Entry::new(&packet));
         self.next = self.next.next();
         while self.packets.len() > MAX_PACKETS
-            || self.packets.front().is_some_and(|(p, _)| packet.sent_at.since(p.sent_at) > MAX_AGE)
+            || self.packets.front().is_some_and(|first| packet.sent_at.since(first.sent_at) > MAX_AGE)
         {
             self.packets.pop_front();
         }
@@ -125,14 +159,14 @@ impl SentLog {
             let tick = tick.map(|t| self.unwrap_tick(t));
             let Some(seq) = self.next.0.checked_sub(back) else { continue };
             let Some(index) = seq.checked_sub(first) else { continue };
-            let Some((packet, fate)) = self.packets.get_mut(index as usize) else { continue };
-            match (tick, *fate) {
-                (None, Fate::Unknown) => *fate = Fate::Missing,
+            let Some(entry) = self.packets.get_mut(index as usize) else { continue };
+            match (tick, entry.fate) {
+                (None, Fate::Unknown) => entry.fate = Fate::Missing,
                 (Some(tick), Fate::Unknown | Fate::Missing | Fate::Lost) => {
-                    *fate = Fate::Arrived;
-                    self.newest_arrived_sent_at = self.newest_arrived_sent_at.max(packet.sent_at);
+                    entry.fate = Fate::Arrived;
+                    self.newest_arrived_sent_at = self.newest_arrived_sent_at.max(entry.sent_at);
                     let arrived_micros = Some(tick * DELTA_MICROS);
-                    results.push(PacketResult { seq: SeqNo(seq), packet: *packet, arrived_micros });
+                    results.push(PacketResult { seq: SeqNo(seq), packet: entry.packet(), arrived_micros });
                 }
                 _ => {}
             }
@@ -155,15 +189,15 @@ impl SentLog {
         let first = self.first();
         let mut index = self.settled.saturating_sub(first) as usize;
         let mut all_final = true;
-        while let Some((packet, fate)) = self.packets.get_mut(index) {
-            if packet.sent_at + REORDER_WINDOW > self.newest_arrived_sent_at {
+        while let Some(entry) = self.packets.get_mut(index) {
+            if entry.sent_at + REORDER_WINDOW > self.newest_arrived_sent_at {
                 break;
             }
-            match *fate {
+            match entry.fate {
                 Fate::Missing => {
-                    *fate = Fate::Lost;
+                    entry.fate = Fate::Lost;
                     let seq = SeqNo(first + index as u64);
-                    results.push(PacketResult { seq, packet: *packet, arrived_micros: None });
+                    results.push(PacketResult { seq, packet: entry.packet(), arrived_micros: None });
                 }
                 // Its feedback was lost or is still to come: it holds the settled mark back, within the log's bounds.
                 Fate::Unknown => all_final = false,
@@ -179,7 +213,7 @@ impl SentLog {
     /// Forgets what no feedback will change any more: what is kept is written and read for every packet.
     fn forget(&mut self) {
         while self.first() < self.settled
-            && self.packets.front().is_some_and(|(p, _)| p.sent_at + FINAL_AGE < self.newest_arrived_sent_at)
+            && self.packets.front().is_some_and(|first| first.sent_at + FINAL_AGE < self.newest_arrived_sent_at)
         {
             self.packets.pop_front();
         }
