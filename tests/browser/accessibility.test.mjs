@@ -142,6 +142,9 @@ test('a room by keyboard alone', options, async (t) => {
   assert.equal(await focused(), 'Join standup', 'the door’s first choice has the focus');
   await page.keyboard.press('Enter');
   await page.getByRole('main', { name: 'Room standup' }).waitFor();
+  // The controls say what they do once the devices are open.
+  await page.getByRole('button', { name: 'Mute', exact: true }).waitFor();
+  await page.getByRole('button', { name: 'Turn camera off' }).waitFor();
 
   // Each control is reached by tabbing, once, and in the order in which they are seen.
   const names = [];

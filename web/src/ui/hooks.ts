@@ -51,10 +51,10 @@ export function useHidden(): boolean {
   return hidden;
 }
 
-/** Puts the focus on an element when it appears, and back where it was when it goes. */
+/** Puts the focus on an element when it appears, and back where it was when it goes: at once, so that no key goes astray. */
 export function useFocusOnMount<E extends HTMLElement>() {
   const element = useRef<E>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = document.activeElement;
     element.current?.focus();
     return () => {
