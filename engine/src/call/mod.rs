@@ -184,7 +184,8 @@ impl Call {
         let mut progress = self.progress.clone();
         let reached = progress.wait_for(|p| *p != Progress::Starting).await;
         match reached.as_deref() {
-            Ok(Progress::Ended(end)) => Err(refusal(end)),
+            Ok(Progress::Ended(end)) if end.error.is_some() || end.code.is_some() => Err(refusal(end)),
+            // Taken, and maybe answered already: an end that the other side made (busy, declined) is told as any other.
             Ok(_) => Ok(()),
             Err(_) => Err(refusal(&vanished())),
         }
