@@ -16,8 +16,7 @@ export function assertSaw(pictures, { seconds, loop, first = 0, minFps = 6 }) {
   const steps = readable.slice(1).map((number, index) => (number - readable[index] + loop) % loop);
   const repeats = steps.filter((step) => step === 0).length;
   const back = steps.filter((step) => step > loop / 2).length;
-  // A Chromium repeats its last picture where it is asked for a key frame before the camera has the next one.
-  assert.ok(repeats <= 0.08 * steps.length, `${repeats} of ${steps.length} pictures repeat the one before`);
+  assert.ok(repeats <= 0.05 * steps.length, `${repeats} of ${steps.length} pictures repeat the one before`);
   assert.equal(back, 0, 'pictures went back in time');
   return { pictures: pictures.length, repeats };
 }

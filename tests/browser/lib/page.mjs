@@ -68,15 +68,19 @@ function installWatch() {
     const canvas = document.createElement('canvas');
     const pictures = [];
     let over = false;
+    let last = null;
     const look = () => {
       if (over) return;
       const [width, height] = [video.videoWidth, video.videoHeight];
-      if (width > 0) {
+      // What is drawn is what the element presents by now: called late, two calls would draw one and the same picture.
+      const frame = width > 0 ? new VideoFrame(video) : null;
+      if (frame !== null && frame.timestamp !== last) {
+        last = frame.timestamp;
         const rows = Math.ceil(height / 8);
         canvas.width = width;
         canvas.height = rows;
         const paint = canvas.getContext('2d', { willReadFrequently: true });
-        paint.drawImage(video, 0, 0, width, rows, 0, 0, width, rows);
+        paint.drawImage(frame, 0, 0, width, rows, 0, 0, width, rows);
         const { data } = paint.getImageData(0, 0, width, rows);
         // Back to limited-range luma, a value a cell's middle: 16 x 2 means.
         const means = [];
@@ -95,6 +99,7 @@ function installWatch() {
         }
         pictures.push({ width, height, means });
       }
+      frame?.close();
       video.requestVideoFrameCallback(look);
     };
     video?.requestVideoFrameCallback(look);
