@@ -15,13 +15,6 @@ pub(super) struct Times {
     pub(super) soft: Option<Timestamp>,
 }
 
-impl Times {
-    /// The earlier of the two.
-    pub(super) fn any(self) -> Option<Timestamp> {
-        self.exact.into_iter().chain(self.soft).min()
-    }
-}
-
 /// The times, by place.
 #[derive(Debug, Default)]
 pub(super) struct Due {
@@ -100,12 +93,11 @@ mod tests {
             Times { exact: ms(25), soft: None }
         });
         assert_eq!(due.first(), Times { exact: ms(25), soft: ms(20) });
-        assert_eq!(due.first().any(), ms(20));
         let at = Timestamp::from_millis;
         assert!(due.is_due(1, at(20)) && !due.is_due(0, at(24)) && due.is_due(0, at(25)) && !due.is_due(7, at(1_000)));
         due.touch_all();
         due.refresh(3, |_| Times::default());
-        assert_eq!(due.first().any(), None);
+        assert_eq!(due.first(), Times::default());
         due.refresh(4, |place| soft(place as u64));
         assert!(due.is_due(3, at(3)), "a place that was added");
     }

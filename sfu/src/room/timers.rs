@@ -57,17 +57,18 @@ impl Room {
 
     /// When [`Room::handle_timeout`] is next wanted; `None` while the room is empty.
     pub fn next_timeout(&mut self) -> Option<Timestamp> {
-        self.refresh_due();
-        [self.next_cycle, self.dominant.next_timeout(), self.due.first().any()].into_iter().flatten().min()
+        self.timeouts().map(|(at, _)| at)
     }
 
-    /// When [`Room::handle_timeout`] is wanted at the latest, where it is not called before for another reason: reports and
-    /// decisions can wait a moment for the next packet, whose wake costs nothing more.
-    pub fn latest_timeout(&mut self) -> Option<Timestamp> {
+    /// The same, and when it is wanted at the latest, where it is not called before for another reason: reports and decisions
+    /// can wait a moment for the next packet, whose wake costs nothing more.
+    pub fn timeouts(&mut self) -> Option<(Timestamp, Timestamp)> {
         self.refresh_due();
         let Times { exact, soft } = self.due.first();
         let soft = [self.next_cycle, self.dominant.next_timeout(), soft].into_iter().flatten().min();
-        exact.into_iter().chain(soft.map(|at| at + SLACK)).min()
+        let at = exact.into_iter().chain(soft).min()?;
+        let latest = exact.into_iter().chain(soft.map(|at| at + SLACK)).min()?;
+        Some((at, latest))
     }
 
     fn refresh_due(&mut self) {

@@ -504,12 +504,14 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
         }
         let Some(hosted) = self.rooms.get_mut(index) else { return };
         let served = std::mem::take(&mut hosted.served);
-        let times = catch_unwind(AssertUnwindSafe(|| (hosted.room.next_timeout(), hosted.room.latest_timeout())));
-        match times {
+        match catch_unwind(AssertUnwindSafe(|| hosted.room.timeouts())) {
             // What can wait is done now that the room is looked at, rather than by a wake of its own.
-            Ok((Some(at), _)) if at <= now && !served => self.rooms.arm(index, Some(at)),
+            Ok(Some((at, _))) if at <= now && !served => self.rooms.arm(index, Some(at)),
             // Never at once again, whatever the room says: others want to be served too.
-            Ok((_, timer)) => self.rooms.arm(index, timer.map(|at| at.max(now + Duration::from_micros(100)))),
+            Ok(times) => {
+                let at = times.map(|(_, latest)| latest.max(now + Duration::from_micros(100)));
+                self.rooms.arm(index, at);
+            }
             Err(_) => self.fail_room(index),
         }
     }

@@ -21,8 +21,7 @@ pub trait Forwarding {
     fn add_slots(&mut self, now: Timestamp, id: ParticipantId, slots: &[ReceiveSlot], egress: &mut impl Egress);
     fn command(&mut self, now: Timestamp, command: Command, egress: &mut impl Egress);
     fn handle_timeout(&mut self, now: Timestamp, egress: &mut impl Egress);
-    fn next_timeout(&mut self) -> Option<Timestamp>;
-    fn latest_timeout(&mut self) -> Option<Timestamp>;
+    fn timeouts(&mut self) -> Option<(Timestamp, Timestamp)>;
     fn poll_event(&mut self) -> Option<room::Event>;
     fn snapshot(&self, now: Timestamp) -> RoomSnapshot;
     fn constrained(&self) -> usize;
@@ -69,12 +68,8 @@ impl Forwarding for Room {
         Self::handle_timeout(self, now, egress);
     }
 
-    fn next_timeout(&mut self) -> Option<Timestamp> {
-        Self::next_timeout(self)
-    }
-
-    fn latest_timeout(&mut self) -> Option<Timestamp> {
-        Self::latest_timeout(self)
+    fn timeouts(&mut self) -> Option<(Timestamp, Timestamp)> {
+        Self::timeouts(self)
     }
 
     fn poll_event(&mut self) -> Option<room::Event> {

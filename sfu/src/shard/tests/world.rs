@@ -99,12 +99,8 @@ impl Forwarding for Mirror {
         }
     }
 
-    fn next_timeout(&mut self) -> Option<Timestamp> {
-        self.timer
-    }
-
-    fn latest_timeout(&mut self) -> Option<Timestamp> {
-        self.timer
+    fn timeouts(&mut self) -> Option<(Timestamp, Timestamp)> {
+        self.timer.map(|at| (at, at))
     }
 
     fn poll_event(&mut self) -> Option<room::Event> {
