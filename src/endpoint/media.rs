@@ -207,7 +207,7 @@ impl MediaArgs {
             AudioIn::Silence => Box::new(Silence),
             AudioIn::File(path) => {
                 let repeat = if self.play_once { AudioRepeat::Once } else { AudioRepeat::Loop };
-                Box::new(WavSource::open(path, repeat)?)
+                Box::new(WavSource::open(path, repeat).map_err(|error| not_a_source(error, path, SOUNDS))?)
             }
             AudioIn::Device(choice) => Box::new(
                 DeviceSource::open(choice.clone(), move |event| notice(format!("microphone: {event:?}")))
@@ -240,7 +240,7 @@ impl MediaArgs {
             }
             VideoIn::File(path) => {
                 let repeat = if self.play_once { VideoRepeat::Once } else { VideoRepeat::Forever };
-                Some(Box::new(Y4mSource::open(path, repeat)?))
+                Some(Box::new(Y4mSource::open(path, repeat).map_err(|error| not_a_source(error, path, PICTURES))?))
             }
             VideoIn::Camera(which) => Some(open_camera(which.as_deref())?),
             VideoIn::Screen => Some(open_screen()?),
@@ -346,6 +346,15 @@ fn open_window() -> Result<WindowHandle> {
     let on_close = Box::new(|| eprintln!("the window was closed; the call goes on (Ctrl-C hangs up)"));
     let options = WindowOptions { title: "Halloo".to_owned(), size: (960, 540), on_close };
     WindowHost::spawn(options).map_err(|why| anyhow!("{why}. Or do without a window: --video-out none, or a file"))
+}
+
+/// What can be sent, in words.
+const SOUNDS: &str = "--audio-in takes `device`, `device:NAME`, `silence`, or a WAV file";
+const PICTURES: &str = "--video-in takes `camera`, `camera:NAME`, `screen`, `pattern`, `none`, or a Y4M file";
+
+/// Why a file cannot be sent; of a word that is no file, also what could have been meant.
+fn not_a_source(error: MediaError, path: &Path, takes: &str) -> anyhow::Error {
+    if path.exists() { error.into() } else { anyhow!("{error}. {takes}") }
 }
 
 #[cfg(not(target_os = "linux"))]
