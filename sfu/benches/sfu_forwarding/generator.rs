@@ -15,7 +15,7 @@ use crate::{
     janus::{ADDRESS, Connection, Janus, Own},
     peer::{AV1, AV1_RTX, Counts, IDS, OPUS, Peer, Protection},
     schedule::Schedule,
-    traffic::Playback,
+    traffic::{self, Playback},
 };
 use halloo_sfu::{
     JoinRequest, Sfu, SfuConfig, SfuHandle,
@@ -30,7 +30,7 @@ use halloo_sfu::{
     sdp::RemoteTransport,
     shard::Event,
 };
-use halloo_transport::{Bitrate, Mid, PayloadType, Ssrc, Timestamp};
+use halloo_transport::{Bitrate, Mid, PayloadType, Ssrc, Timestamp, random::Random};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Until bandwidth estimates, histories and arenas have their size.
@@ -144,6 +144,8 @@ pub(crate) struct Generator {
     schedule: Schedule,
     clock: Clock,
     receiver: Receiver,
+    /// When publishers last sent what was due.
+    played_at: Timestamp,
 }
 
 impl Generator {
@@ -226,6 +228,7 @@ impl Generator {
             schedule: Schedule::new(),
             clock,
             receiver: Receiver::new(),
+            played_at: Timestamp::ZERO,
         };
         peers.into_iter().for_each(|peer| own.push(peer));
         own
@@ -243,12 +246,13 @@ impl Generator {
 
     /// Measures, and does something at every step.
     pub(crate) fn measure_while(&mut self, window: Duration, mut at_step: impl FnMut(&mut Self)) -> Window {
-        self.run(WARM_UP);
+        let all_began = if self.scenario.rooms > 1 { traffic::length() } else { Duration::ZERO };
+        self.run(all_began + WARM_UP);
         self.drain();
         self.take_counts();
         let own = cpu::Thread::current();
         let (before, own_before, began) = (self.forwarder.time(), own.time(), Instant::now());
-        let until = self.begin() + window;
+        let until = self.go_on() + window;
         while self.clock.now() < until {
             self.step(until);
             at_step(self);
@@ -347,17 +351,35 @@ impl Generator {
         }
     }
 
-    /// Begins the recording anew; when it begins.
+    /// Goes on after a pause; since when. A single room begins the recording anew, so that a window of its length has all of it.
+    fn go_on(&mut self) -> Timestamp {
+        if self.scenario.rooms == 1 {
+            return self.begin();
+        }
+        let now = self.clock.now();
+        let paused = now.since(self.played_at);
+        for index in &self.players {
+            self.peers[*index].playback.iter_mut().for_each(|playback| playback.delay(paused));
+        }
+        now
+    }
+
+    /// Begins the recording anew; when it begins. Rooms begin it at any time in its length, as their key frames have nothing to
+    /// do with each other.
     pub(crate) fn begin(&mut self) -> Timestamp {
         let start = self.clock.now() + Duration::from_millis(1);
         let scenario = self.scenario;
         let publishers = (scenario.publishers * scenario.rooms) as u32;
         let places = (0..scenario.people()).filter(|index| scenario.publishes(*index));
+        let mut random = Random::new(1);
         self.players.clear();
         for (number, index) in places.enumerate() {
             self.players.push(index);
             // Cameras and microphones of different people are not in step.
-            let begins = start + PICTURE * number as u32 / publishers;
+            let begins = match scenario.rooms {
+                1 => start + PICTURE * number as u32 / publishers,
+                _ => start + traffic::length().mul_f64(random.next_f64()),
+            };
             let speaks = index % scenario.participants < scenario.speakers;
             let playback = self.peers[index].playback.get_or_insert_with(|| Playback::new(begins, speaks));
             playback.restart(begins);
@@ -368,6 +390,7 @@ impl Generator {
     /// Sends what is due, and receives until more is.
     pub(crate) fn step(&mut self, until: Timestamp) {
         let now = self.clock.now();
+        self.played_at = now;
         self.players.iter().for_each(|index| self.peers[*index].play(now));
         let next = self.players.iter().filter_map(|index| Some(self.peers[*index].playback.as_ref()?.next_at())).min();
         self.turn(next.unwrap_or(until).min(until));

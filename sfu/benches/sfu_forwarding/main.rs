@@ -74,7 +74,7 @@ fn main() {
         joining(if measures { 60 } else { 2 });
     }
     if wanted("capacity") && system.is_none() && measures {
-        capacity(window);
+        capacity(window, rounds);
     }
 }
 
@@ -90,24 +90,17 @@ fn joining(times: usize) {
     row("sfu_join_to_first_picture", picture, unit, "ICE and DTLS alone, p95", connected, REACH_FIRST_PICTURE_MS);
 }
 
-fn capacity(window: Duration) {
-    let taken = capacity::measure(window, GENERATOR_LIMIT);
+fn capacity(window: Duration, rounds: usize) {
+    let taken = capacity::measure(window, GENERATOR_LIMIT, rounds);
     let (sfu, floor) = (taken.sfu, taken.floor);
     if floor.lost > 0 {
         eprintln!("void: the floor loses packets too, so the processors are not free for this");
         return;
     }
     let unit = format!("packets lost at {:.0} % of a processor, {} rooms of 1 to 30", 100.0 * sfu.share, taken.rooms);
-    row("sfu_loss_under_load", sfu.lost.max(0) as f64, &unit, FLOOR, floor.lost.max(0) as f64, 0.0);
+    row("sfu_loss_under_load", sfu.lost as f64, &unit, FLOOR, floor.lost as f64, 0.0);
     let unit = "ms of forwarding delay p99 under that load, ten joining a second";
-    row(
-        "sfu_delay_under_load",
-        taken.sfu_p99_ms,
-        unit,
-        FLOOR,
-        taken.floor_p99_ms,
-        taken.floor_p99_ms + REACH_MORE_DELAY_MS,
-    );
+    row("sfu_delay_under_load", sfu.p99_ms, unit, FLOOR, floor.p99_ms, floor.p99_ms + REACH_MORE_DELAY_MS);
     let unit = "us of server CPU per forwarded packet under that load";
     row("sfu_forwarding_under_load", sfu.micros, unit, FLOOR, floor.micros, REACH * floor.micros);
 }

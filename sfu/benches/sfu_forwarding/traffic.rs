@@ -122,6 +122,11 @@ impl Playback {
         (self.next, self.began, self.picture_begins) = (0, start, true);
     }
 
+    /// Is so much later from now on.
+    pub(crate) fn delay(&mut self, by: Duration) {
+        self.began += by;
+    }
+
     /// When the next packet is due.
     pub(crate) fn next_at(&self) -> Timestamp {
         self.began + TRACE.packets[self.next].at

@@ -1,4 +1,4 @@
-//! Packets on their way to one receiver, side by side, until the end of a batch.
+//! Packets on their way to one receiver, side by side, until they leave together.
 //!
 //! Invariant: memory is allocated at start and never after. Segmentation offload wants equal segments of which only the last
 //! may be shorter, so a full arena leaves as one [`Run`] per stretch of that shape.
@@ -192,6 +192,11 @@ impl<P: Copy> Arenas<P> {
             send(path, &lendable.arena);
             lendable.arena.clear();
         }
+    }
+
+    /// How many are lent.
+    pub const fn lent_count(&self) -> usize {
+        self.lent.len()
     }
 
     /// What is lent, in the order in which it was, and where its packets go.

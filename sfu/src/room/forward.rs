@@ -26,10 +26,9 @@ const NOTICE_INTERVAL: Duration = Duration::from_millis(5_000);
 /// Longest wait of a picture's packets for the rest of it: what a burst from one sender takes, and far below what is noticed.
 const LINGER: Duration = Duration::from_micros(500);
 
-/// Packets that wait to go out at most, so that their bytes are in a cache still.
+/// Packets that wait to go out at most: all of a source's go to one receiver before the next one's turn, so that they leave in
+/// one send, and their bytes are in a cache still.
 const MAX_WAITING: usize = 64;
-/// Packets that go out to one receiver before the next one's turn.
-const BURST: usize = 16;
 /// Length of a dependency descriptor without a structure and anything else that concerns later packets.
 const MANDATORY_DESCRIPTOR: usize = 3;
 
@@ -90,10 +89,8 @@ impl Room {
         let waiting = std::mem::take(&mut self.waiting);
         let mut rest = &waiting[..];
         for of_source in waiting.chunk_by(Taken::is_of_same_source) {
-            for burst in of_source.chunks(BURST) {
-                self.fan_out(now, rest, burst.len(), egress);
-                rest = rest.get(burst.len()..).unwrap_or_default();
-            }
+            self.fan_out(now, rest, of_source.len(), egress);
+            rest = rest.get(of_source.len()..).unwrap_or_default();
         }
         self.waiting = waiting;
         self.waiting.clear();
@@ -180,7 +177,7 @@ impl Room {
         let Some(first) = burst.first() else { return };
         let Some(Some(publisher)) = publishers.get(first.publisher) else { return };
         let Some(section) = publisher.sections.get(first.section) else { return };
-        let mut packets = [None; BURST];
+        let mut packets = [None; MAX_WAITING];
         for (packet, taken) in packets.iter_mut().zip(burst) {
             let Some(stream) = section.streams.get(taken.encoding) else { continue };
             let path = Path { now, publishers, section, stream, encoding: taken.encoding };
@@ -211,6 +208,7 @@ impl Room {
             if subscriber.queued_bytes() > 0 {
                 due.touch(usize::from(listener.subscriber));
             }
+            egress.turn_ends();
         }
     }
 

@@ -9,6 +9,9 @@ pub trait Egress {
     /// The next packets but those under way go to this participant: what they need may be fetched.
     fn prepare(&mut self, _: ParticipantId) {}
 
+    /// A participant got all that it gets of what came: it may leave.
+    fn turn_ends(&mut self) {}
+
     /// Takes an RTP packet: [`OutgoingHeader::write_packet`] into the participant's arena, then seal.
     fn rtp(&mut self, to: ParticipantId, header: &OutgoingHeader<'_>, payload: &[u8]);
 

@@ -4,6 +4,8 @@
 //! control methods; call [`Core::end_batch`] after each batch of them, which sends what rooms want sent; then drain
 //! [`Core::poll_event`].
 
+mod media;
+
 use std::{
     collections::VecDeque,
     net::{IpAddr, SocketAddr},
@@ -17,6 +19,7 @@ use halloo_transport::Timestamp;
 use super::{
     command::{Admission, Event, JoinError, LeaveReason, RoomEntry},
     demux::{Demux, Kind},
+    early::Early,
     egress::{self, RoomEgress},
     hosting::{Forwarding, Handshaking},
     rooms::{Hosted, RoomIndex, Rooms},
@@ -29,7 +32,6 @@ use crate::{
     ice::{Agent, Check, Credentials, MAX_ANSWER, TransportAddress, local_ufrag},
     net::{Arenas, Lease},
     room::{Command, ParticipantId, ReceiveSlot, RoomConfig, RoomSnapshot},
-    srtp::SrtpError,
 };
 
 /// A session without keys this long after joining ends.
@@ -65,6 +67,7 @@ pub struct Core<R, H: Handshaking> {
     handshakes: H,
     demux: Demux,
     sessions: Sessions<H::Handshake>,
+    early: Early,
     rooms: Rooms<R>,
     arenas: Arenas<Path>,
     events: VecDeque<Event>,
@@ -85,6 +88,7 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
             handshakes,
             demux: Demux::default(),
             sessions: Sessions::new(config.max_sessions),
+            early: Early::default(),
             rooms: Rooms::new(config.max_rooms),
             arenas: Arenas::new(config.arenas),
             events: VecDeque::new(),
@@ -273,6 +277,7 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
                 self.push_event(index, |room| Event::Connected { room, participant });
                 let command = Command::Connected(participant);
                 self.in_room(index, wire, |room, egress| room.command(now, command, egress));
+                self.take_early(now, key, wire);
             }
             Outcome::Closed => self.end_session(now, key, Some(LeaveReason::Closed), wire),
             Outcome::Failed(error) => self.end_session(now, key, Some(LeaveReason::Dtls(error)), wire),
@@ -423,39 +428,6 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
         }
     }
 
-    fn handle_rtp(&mut self, now: Timestamp, key: SessionKey, datagram: &mut [u8], wire: &mut impl Wire) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let Some(srtp) = &mut session.srtp else { return self.stats.unknown += 1 };
-        match srtp.inbound.unprotect_rtp(datagram) {
-            Ok(len) => {
-                self.stats.rtp_received += 1;
-                let (index, from) = (session.room, session.participant);
-                self.in_room(index, wire, |room, egress| room.handle_rtp(now, from, &datagram[..len], egress));
-            }
-            Err(error) => self.count_refused(error),
-        }
-    }
-
-    fn handle_rtcp(&mut self, now: Timestamp, key: SessionKey, datagram: &mut [u8], wire: &mut impl Wire) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let Some(srtp) = &mut session.srtp else { return self.stats.unknown += 1 };
-        match srtp.inbound.unprotect_rtcp(datagram) {
-            Ok(len) => {
-                self.stats.rtcp_received += 1;
-                let (index, from) = (session.room, session.participant);
-                self.in_room(index, wire, |room, egress| room.handle_rtcp(now, from, &datagram[..len], egress));
-            }
-            Err(error) => self.count_refused(error),
-        }
-    }
-
-    const fn count_refused(&mut self, error: SrtpError) {
-        match error {
-            SrtpError::Replayed => self.stats.srtp_replayed += 1,
-            _ => self.stats.srtp_refused += 1,
-        }
-    }
-
     fn find_or_open(&mut self, name: &Arc<str>, config: RoomConfig) -> Result<RoomIndex, JoinError> {
         if let Some(index) = self.rooms.find(name) {
             return Ok(index);
@@ -562,6 +534,7 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
     /// Removes a session and all that leads to it.
     fn forget(&mut self, key: SessionKey) -> Option<Session<H::Handshake>> {
         let session = self.sessions.remove(key)?;
+        self.early.take(key);
         session.agent.addresses().for_each(|address| self.demux.release(address, key));
         session.agent.ufrags().for_each(|ufrag| self.demux.remove_ufrag(ufrag));
         Some(session)

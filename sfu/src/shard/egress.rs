@@ -1,4 +1,5 @@
-//! A room's packets on their way out: written, sealed in the receiver's arena, sent at the end of the batch.
+//! A room's packets on their way out: written, sealed in the receiver's arena, sent once some receivers have theirs, or at
+//! the end of the batch.
 //!
 //! Where a packet is just short of the segments before it, padding makes it equal, so that one send carries the whole frame
 //! (RFC 3550, 5.1: the padding bit).
@@ -23,6 +24,10 @@ const MAX_PADDING: usize = 32;
 /// Smaller packets are not padded: the cost in bytes would show.
 const MIN_PADDED: usize = 400;
 
+/// Receivers whose packets leave together before all others have theirs: a call to the kernel costs little among so many, what
+/// was written is in a cache still, and the first need not wait for the last.
+const TOGETHER: usize = 16;
+
 /// What a room's packets pass through.
 pub(super) struct RoomEgress<'a, H, W> {
     pub(super) members: Members<'a>,
@@ -43,6 +48,13 @@ impl<H, W: Wire> Egress for RoomEgress<'_, H, W> {
             srtp.outbound.prefetch();
         }
         self.arenas.prefetch_free();
+    }
+
+    fn turn_ends(&mut self) {
+        if self.arenas.lent_count() >= TOGETHER {
+            send_all(self.wire, self.stats, self.arenas);
+            self.arenas.take_all();
+        }
     }
 
     fn rtp(&mut self, to: ParticipantId, header: &OutgoingHeader<'_>, payload: &[u8]) {

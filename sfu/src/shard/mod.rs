@@ -3,7 +3,7 @@
 //! ```text
 //!  datagram -> demux: STUN by ufrag -> ICE agent -> answer
 //!                     DTLS by address -> worker threads -> keys
-//!                     SRTP by address -> open in place -> Room -> seal in the receiver's arena -> end of batch: send
+//!                     SRTP by address -> open in place -> Room -> seal in the receiver's arena -> send some receivers' at once
 //! ```
 //!
 //! [`Core`] is all of it without socket, clock and threads: datagrams, control and time go in, datagrams and events come out.
@@ -16,6 +16,7 @@
 mod command;
 mod core;
 mod demux;
+mod early;
 mod egress;
 mod hosting;
 mod rooms;

@@ -398,6 +398,27 @@ fn unread_events_are_kept_and_do_not_stop_media() {
 }
 
 #[test]
+fn media_right_behind_the_last_flight_of_a_handshake_is_forwarded_once_there_are_keys() {
+    let mut world = World::new();
+    let b = world.connect("r");
+    let a = world.join("r");
+    world.hold_keys = true;
+    for _ in 0..20 {
+        world.step();
+    }
+    // The client has its keys; the shard hears of them only later.
+    assert!(world.participants[a].client.is_connected());
+    for n in 0..3 {
+        world.send(a, &[n; 100]);
+    }
+    assert_eq!(world.payloads(b).len(), 0);
+    world.hold_keys = false;
+    world.settle();
+    assert_eq!(world.payloads(b), [[0; 100], [1; 100], [2; 100]]);
+    assert_eq!(world.core.stats().unknown, 0);
+}
+
+#[test]
 fn replayed_and_spoofed_packets_are_not_forwarded() {
     let mut world = World::new();
     let [a, b] = ["r", "r"].map(|room| world.connect(room));

@@ -11,7 +11,7 @@ use halloo_transport::{Mid, PayloadType, Ssrc, Timestamp};
 use super::super::*;
 use crate::{
     client::{Client, InlineHandshakes, Received, Server},
-    dtls::{Certificate, Endpoint, Fingerprint},
+    dtls::{Certificate, Endpoint, Fingerprint, Outcome, Report},
     ice::{Credentials, Protocol, TransportAddress},
     room::{
         self, Command, Egress, Grants, Limits, ParticipantConfig, ParticipantId, ReceiveSlot, RoomConfig, RoomSnapshot,
@@ -154,6 +154,9 @@ pub(super) struct World {
     pub(super) tcp: BTreeSet<SocketAddr>,
     /// Sends that carried something to participants in the last step: segments of each.
     pub(super) sends: Vec<usize>,
+    /// Keys of finished handshakes do not reach the shard yet.
+    pub(super) hold_keys: bool,
+    held: Vec<Report>,
     made: u32,
 }
 
@@ -169,7 +172,8 @@ impl World {
         let handshakes = InlineHandshakes::new(server.clone());
         let core = Core::new(START, config, handshakes.clone());
         let (wire, participants, tcp, sends) = (Sent::default(), Vec::new(), BTreeSet::new(), Vec::new());
-        Self { core, wire, now: START, handshakes, server, client, participants, tcp, sends, made: 0 }
+        let (hold_keys, held, made) = (false, Vec::new(), 0);
+        Self { core, wire, now: START, handshakes, server, client, participants, tcp, sends, hold_keys, held, made }
     }
 
     pub(super) fn credentials(&mut self) -> Credentials {
@@ -241,9 +245,10 @@ impl World {
     pub(super) fn settle(&mut self) {
         self.sends.clear();
         loop {
-            for report in self.handshakes.take_reports() {
-                self.core.handle_report(self.now, report, &mut self.wire);
-            }
+            self.held.extend(self.handshakes.take_reports());
+            let hold = self.hold_keys;
+            let reports = self.held.extract_if(.., |report| !hold || !matches!(report.outcome, Outcome::Connected(_)));
+            reports.for_each(|report| self.core.handle_report(self.now, report, &mut self.wire));
             self.core.end_batch(self.now, &mut self.wire);
             if self.wire.0.is_empty() {
                 return;
