@@ -24,7 +24,7 @@ const STEP: u8 = 4;
 /// Decibels above the noise at its quietest and at its loudest that make an immediate part active, and active parts that make a
 /// medium part active.
 const ABOVE_FLOOR: u8 = 12;
-const ABOVE_CEILING: u8 = 3;
+const ABOVE_CEILING: u8 = 2;
 const ACTIVE_PARTS: u8 = 3;
 /// Mean change, in dB from one medium part to the next, from which on there are syllables; from which on whoever spoke goes on
 /// speaking; and below which it is surely noise.
@@ -105,8 +105,7 @@ impl Activity {
     /// The scores at `now` of somebody who was in this role: time without packets is silence, and what does not go up and down as
     /// syllables do is noise.
     pub(super) fn scores(&self, now: Timestamp, role: Role) -> Scores {
-        let silent = now.since(self.last_at).saturating_sub(LONGEST_PACKET).as_nanos() / TICK.as_nanos();
-        let end = self.newest + silent.min(PARTS as u128) as u64;
+        let end = self.end(now);
         let syllables = match role {
             Role::Challenger => SYLLABLES,
             Role::Holder => STILL_SYLLABLES,
@@ -114,7 +113,7 @@ impl Activity {
         let newest_mean = self.means(end, 0).first().copied().unwrap_or_default();
         let is_far = newest_mean >= f32::from(self.noise.floor().max(self.noise.ceiling()) + FAR);
         let is_speech = is_far || self.modulation(end) >= syllables;
-        let least = (self.noise.floor() + ABOVE_FLOOR).max(self.noise.ceiling() + ABOVE_CEILING);
+        let least = self.least_active();
         let medium = |back: usize| {
             let parts = (0..MEDIUM).map(|i| self.get(end, (back * MEDIUM + i) as u64));
             parts.filter(|loudness| is_speech && *loudness >= least).count() as u8
@@ -128,6 +127,22 @@ impl Activity {
             long: score(active, LONG as u8, 47.0),
             active,
         }
+    }
+
+    /// Whether there is sound at `now` that may be speech: a cheap look, as most of the time there is none.
+    pub(super) fn is_heard(&self, now: Timestamp) -> bool {
+        self.get(self.end(now), 0) >= self.least_active()
+    }
+
+    /// The tick at `now`.
+    fn end(&self, now: Timestamp) -> u64 {
+        let silent = now.since(self.last_at).saturating_sub(LONGEST_PACKET).as_nanos() / TICK.as_nanos();
+        self.newest + silent.min(PARTS as u128) as u64
+    }
+
+    /// The loudness from which on a part is active.
+    fn least_active(&self) -> u8 {
+        (self.noise.floor() + ABOVE_FLOOR).max(self.noise.ceiling() + ABOVE_CEILING)
     }
 
     /// Mean change in dB from one medium part to the next, wherever a gap between syllables may lie in them.

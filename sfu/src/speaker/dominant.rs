@@ -7,8 +7,8 @@ use super::activity::{Activity, Role, Scores};
 use halloo_transport::Timestamp;
 use std::time::Duration;
 
-/// Time between decisions.
-const INTERVAL: Duration = Duration::from_millis(50);
+/// Least time between decisions: less than packets of one person are apart, so that none waits for a timer.
+const INTERVAL: Duration = Duration::from_millis(15);
 /// By how much (natural logarithm of the ratio of scores) a challenger has to exceed on each scale, after the paper.
 const IMMEDIATE: f64 = 3.0;
 const MEDIUM: f64 = 2.0;
@@ -72,7 +72,10 @@ impl Dominant {
             .iter()
             .enumerate()
             .filter(|(index, _)| Some(*index) != self.current)
-            .filter_map(|(index, activity)| Some((index, activity.as_ref()?.scores(now, Role::Challenger))))
+            .filter_map(|(index, activity)| Some((index, activity.as_ref()?)))
+            // Who is not heard right now does not exceed anybody.
+            .filter(|(_, activity)| holder.is_none() || activity.is_heard(now))
+            .map(|(index, activity)| (index, activity.scores(now, Role::Challenger)))
             .filter(|(_, scores)| scores.active >= LEAST_ACTIVE && exceeds(scores, holder.as_ref()))
             .max_by(|(_, a), (_, b)| a.medium.total_cmp(&b.medium).then(a.long.total_cmp(&b.long)))?;
         self.current = Some(challenger.0);

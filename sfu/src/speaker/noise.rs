@@ -3,7 +3,7 @@
 //! The floor is the minimum of the smoothed level over the last seconds (R. Martin: "Noise power spectral density estimation
 //! based on optimal smoothing and minimum statistics", IEEE Trans. Speech and Audio Processing 9(5), 2001): speech has gaps
 //! within such a time, and noise has none. The ceiling is for noise that swells, as a car that passes: the loudest of what came
-//! without the ups and downs of syllables. It is forgotten slowly.
+//! without the ups and downs of syllables, within a time that a swell takes.
 
 /// Share of a new level in the smoothed one: about 200 ms.
 const SMOOTHING: f32 = 0.1;
@@ -15,8 +15,9 @@ const LOWEST: f32 = 30.0;
 const HIGHEST: f32 = 75.0;
 /// Before anything is known.
 const TYPICAL: f32 = 60.0;
-/// Decibels by which the ceiling falls with each [`Noise::learn`].
-const FORGETTING: f32 = 0.05;
+/// Calls of [`Noise::learn`] in a window of the ceiling, and windows of which the maximum is taken: ten seconds.
+const LESSONS: u8 = 20;
+const MAXIMA: usize = 5;
 
 /// Levels are in dB above -127 dBov.
 #[derive(Clone, Debug)]
@@ -25,12 +26,13 @@ pub(super) struct Noise {
     minima: [f32; WINDOWS],
     window: usize,
     in_window: u8,
-    ceiling: f32,
+    maxima: [f32; MAXIMA],
+    lesson: u8,
 }
 
 impl Noise {
     pub(super) const fn new() -> Self {
-        Self { smoothed: TYPICAL, minima: [f32::INFINITY; WINDOWS], window: 0, in_window: 0, ceiling: 0.0 }
+        Self { smoothed: TYPICAL, minima: [f32::INFINITY; WINDOWS], window: 0, in_window: 0, maxima: [0.0; MAXIMA], lesson: 0 }
     }
 
     /// Takes the level of 20 ms.
@@ -48,7 +50,13 @@ impl Noise {
 
     /// Every 100 ms: the mean level of as much that turned out to be noise, where it did.
     pub(super) fn learn(&mut self, noise: Option<f32>) {
-        self.ceiling = (self.ceiling - FORGETTING).max(noise.unwrap_or_default());
+        if self.lesson == LESSONS {
+            self.lesson = 0;
+            self.maxima.rotate_right(1);
+            self.maxima[0] = 0.0;
+        }
+        self.lesson += 1;
+        self.maxima[0] = self.maxima[0].max(noise.unwrap_or_default());
     }
 
     /// At its quietest.
@@ -59,7 +67,7 @@ impl Noise {
 
     /// At its loudest; zero where it does not swell.
     pub(super) fn ceiling(&self) -> u8 {
-        self.ceiling as u8
+        self.maxima.iter().copied().fold(0.0, f32::max) as u8
     }
 }
 
@@ -83,11 +91,15 @@ mod tests {
     }
 
     #[test]
-    fn the_ceiling_rises_at_once_and_is_forgotten_slowly() {
+    fn the_ceiling_rises_at_once_and_is_forgotten_after_ten_seconds() {
         let mut noise = Noise::new();
         noise.learn(Some(80.0));
         assert_eq!(noise.ceiling(), 80);
-        (0..200).for_each(|_| noise.learn(None));
-        assert!((69..=70).contains(&noise.ceiling()), "{}", noise.ceiling());
+        (0..80).for_each(|_| noise.learn(Some(70.0)));
+        assert_eq!(noise.ceiling(), 80);
+        (0..20).for_each(|_| noise.learn(None));
+        assert_eq!(noise.ceiling(), 70);
+        (0..100).for_each(|_| noise.learn(None));
+        assert_eq!(noise.ceiling(), 0);
     }
 }
