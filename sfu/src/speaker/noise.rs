@@ -32,7 +32,14 @@ pub(super) struct Noise {
 
 impl Noise {
     pub(super) const fn new() -> Self {
-        Self { smoothed: TYPICAL, minima: [f32::INFINITY; WINDOWS], window: 0, in_window: 0, maxima: [0.0; MAXIMA], lesson: 0 }
+        Self {
+            smoothed: TYPICAL,
+            minima: [f32::INFINITY; WINDOWS],
+            window: 0,
+            in_window: 0,
+            maxima: [0.0; MAXIMA],
+            lesson: 0,
+        }
     }
 
     /// Takes the level of 20 ms.
