@@ -207,4 +207,14 @@ mod tests {
         assert_eq!(present(&members), [(3, "alice"), (1, "carol")]);
         assert_eq!(members.handle_timeout(NOW + GRACE * 2), []);
     }
+
+    #[test]
+    fn who_leaves_after_having_been_lost_is_not_waited_for() {
+        let mut members = Members::default();
+        members.apply_snapshot(NOW, &snapshot(2, &[(1, "alice")]));
+        assert!(matches!(members.left(NOW, ParticipantId(1), LeaveReason::Lost), Some(Change::Changed(..))));
+        let gone = members.left(NOW, ParticipantId(1), LeaveReason::Left);
+        assert!(matches!(gone, Some(Change::Left(_, LeaveReason::Left))), "{gone:?}");
+        assert_eq!(members.next_timeout(), None);
+    }
 }

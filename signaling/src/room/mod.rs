@@ -16,6 +16,7 @@ use halloo_protocol::{
     ErrorCode, Event, LayersWanted, LeaveReason, Moderation, Participant, ParticipantId, PeerReach, Role, RoomGrants,
     RoomId, RoomLimits, RoomMedia, RoomSnapshot, RoomState, Shown, SlotsChanged, SourceKind, SourceState, TileSize,
 };
+use std::collections::VecDeque;
 
 /// What follows from something that happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,11 +83,25 @@ pub(crate) struct Room {
     locked: bool,
     dominant_speaker: Option<ParticipantId>,
     members: Vec<Member>,
+    /// Who lost the media plane and was told to rejoin.
+    awaited: VecDeque<Awaited>,
 }
+
+/// Somebody who may come back.
+#[derive(Clone, Debug)]
+struct Awaited {
+    who: Endpoint,
+    participant: ParticipantId,
+    /// Who was told of the loss, and waits.
+    by: Vec<ParticipantId>,
+}
+
+/// Of those who lost the media plane, so many are remembered.
+const MAX_AWAITED: usize = 256;
 
 impl Room {
     pub(crate) fn new(id: RoomId, limits: RoomLimits) -> Self {
-        Self { id, limits, locked: false, dominant_speaker: None, members: Vec::new() }
+        Self { id, limits, locked: false, dominant_speaker: None, members: Vec::new(), awaited: VecDeque::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -129,6 +144,7 @@ impl Room {
             self.take_out(&before.who, LeaveReason::Rejoined, None, out);
             out.push(Effect::Media(MediaCommand::Leave { participant: before.participant }));
         }
+        self.awaited.retain(|awaited| awaited.who != member.who);
         let participant = member.shown();
         self.tell_all(&Event::ParticipantJoined { room: self.id.clone(), participant }, None, out);
         self.members.push(member);
@@ -158,7 +174,11 @@ impl Room {
     /// `room_unknown` for a device that is not here, `grant_missing`, `participant_unknown`.
     pub(crate) fn handle(&mut self, who: &Endpoint, ask: Ask, out: &mut Vec<Effect>) -> Result<(), Refusal> {
         let Some(member) = self.member(who) else {
-            return if ask == Ask::Leave { Ok(()) } else { Err(unknown(&self.id)) };
+            if ask != Ask::Leave {
+                return Err(unknown(&self.id));
+            }
+            self.give_up(who, out);
+            return Ok(());
         };
         match ask {
             Ask::Leave => self.handle_gone(who, LeaveReason::Left, out),
@@ -210,6 +230,11 @@ impl Room {
                 let Some(who) = self.by_number(participant).map(|member| member.who.clone()) else { return };
                 out.push(Effect::Event { to: who.clone(), event: Event::RejoinRoom { room } });
                 self.take_out(&who, LeaveReason::Lost, Some(&who), out);
+                if self.awaited.len() == MAX_AWAITED {
+                    self.awaited.pop_front();
+                }
+                let by = self.members.iter().map(|member| member.participant).collect();
+                self.awaited.push_back(Awaited { who: who.clone(), participant, by });
                 out.push(Effect::Gone(who));
             }
             MediaEvent::RoomFailed => {
@@ -241,6 +266,15 @@ impl Room {
 
     fn by_number(&self, participant: ParticipantId) -> Option<&Member> {
         self.members.iter().find(|member| member.participant == participant)
+    }
+
+    /// Somebody who is awaited leaves instead of coming back. So does everybody whose media connection closed before the server
+    /// read that they leave: the two come by different ways.
+    fn give_up(&mut self, who: &Endpoint, out: &mut Vec<Effect>) {
+        let Some(index) = self.awaited.iter().position(|awaited| awaited.who == *who) else { return };
+        let Some(Awaited { participant, by, .. }) = self.awaited.remove(index) else { return };
+        let event = Event::ParticipantLeft { room: self.id.clone(), participant, reason: LeaveReason::Left };
+        by.into_iter().for_each(|member| self.tell(member, event.clone(), out));
     }
 
     /// Takes somebody out and tells the others; `except` is not told.

@@ -226,6 +226,24 @@ fn what_happens_in_the_media_reaches_whom_it_concerns() {
 }
 
 #[test]
+fn who_leaves_after_the_media_connection_closed_is_not_waited_for() {
+    let mut room = room();
+    let leave = |room: &mut Room| {
+        let mut out = Vec::new();
+        room.handle(&device("p"), Ask::Leave, &mut out).unwrap();
+        show(&out)
+    };
+    let lost = |participant| MediaEvent::Lost { participant: ParticipantId(participant) };
+    room.handle_media(lost(2), &mut Vec::new());
+    assert_eq!(leave(&mut room), "m:left(2,left) q:left(2,left)");
+    assert_eq!(leave(&mut room), "", "once");
+    room.handle_joined(member("p", 4), &mut Vec::new());
+    room.handle_media(lost(4), &mut Vec::new());
+    room.handle_joined(member("p", 5), &mut Vec::new());
+    assert_eq!(leave(&mut room), "m:left(5,left) q:left(5,left) >leave(5) gone:p", "who came back leaves as anybody");
+}
+
+#[test]
 fn a_broken_connection_is_told_to_the_others_once() {
     let mut room = room();
     let mut reach = |reach| {

@@ -3,8 +3,8 @@
 use super::*;
 use crate::media::{MediaCommand, MediaError, MediaEvent, MediaJoined};
 use halloo_protocol::{
-    JoinRoom, Moderate, Moderation, ParticipantId, Role, RoomId, RoomMedia, RoomSnapshot, SourceKind, SourceOf,
-    SourceState, Subscribe,
+    JoinRoom, LeaveReason, Moderate, Moderation, ParticipantId, Role, RoomId, RoomMedia, RoomSnapshot, SourceKind,
+    SourceOf, SourceState, Subscribe,
 };
 use std::collections::HashSet;
 
@@ -24,6 +24,8 @@ pub(super) struct Plane {
 #[derive(Default)]
 pub(super) struct Belief {
     rooms: HashMap<RoomId, BTreeSet<ParticipantId>>,
+    /// Who went away, and may be said to have left after all.
+    lost: BTreeSet<(RoomId, ParticipantId)>,
     /// Which participant the client is itself.
     own: HashMap<RoomId, ParticipantId>,
     /// Requests about rooms whose reply was not read yet.
@@ -89,8 +91,13 @@ impl Belief {
             Event::ParticipantJoined { room, participant } => {
                 self.rooms.get_mut(room).map(|participants| participants.insert(participant.participant));
             }
-            Event::ParticipantLeft { room, participant, .. } => {
-                let known = self.rooms.get_mut(room).is_some_and(|participants| participants.remove(participant));
+            Event::ParticipantLeft { room, participant, reason } => {
+                let here = self.rooms.get_mut(room).is_some_and(|participants| participants.remove(participant));
+                let key = (room.clone(), *participant);
+                let known = here || (*reason == LeaveReason::Left && self.lost.remove(&key));
+                if *reason == LeaveReason::Lost {
+                    self.lost.insert(key);
+                }
                 assert!(known || self.unsure, "{participant} left {room}, and nobody had said that they were there");
             }
             Event::RoomLeft { room, .. } | Event::RejoinRoom { room } => {
