@@ -95,11 +95,14 @@ impl Members {
 
     /// Somebody is not in the room any more.
     pub(crate) fn left(&mut self, now: Timestamp, number: ParticipantId, reason: LeaveReason) -> Option<Change> {
-        let member = self.by_number(number)?;
         match reason {
-            LeaveReason::Lost | LeaveReason::Rejoined => Some(lose(now, member)),
+            LeaveReason::Lost | LeaveReason::Rejoined => self.by_number(number).map(|member| lose(now, member)),
             _ => {
-                let key = member.key;
+                // Who is here comes first: a restarted server may give one the former number of another.
+                let of_number = |member: &&Member| member.participant.participant == number;
+                let (here, away): (Vec<_>, Vec<_>) =
+                    self.list.iter().filter(of_number).partition(|member| member.away_until.is_none());
+                let key = here.first().or(away.first())?.key;
                 self.list.retain(|member| member.key != key);
                 Some(Change::Left(key, reason))
             }
