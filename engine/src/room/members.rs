@@ -99,10 +99,8 @@ impl Members {
             LeaveReason::Lost | LeaveReason::Rejoined => self.by_number(number).map(|member| lose(now, member)),
             _ => {
                 // Who is here comes first: a restarted server may give one the former number of another.
-                let of_number = |member: &&Member| member.participant.participant == number;
-                let (here, away): (Vec<_>, Vec<_>) =
-                    self.list.iter().filter(of_number).partition(|member| member.away_until.is_none());
-                let key = here.first().or(away.first())?.key;
+                let of_number = self.list.iter().filter(|member| member.participant.participant == number);
+                let key = of_number.min_by_key(|member| member.away_until.is_some())?.key;
                 self.list.retain(|member| member.key != key);
                 Some(Change::Left(key, reason))
             }

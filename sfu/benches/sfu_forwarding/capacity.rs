@@ -30,12 +30,12 @@ const JOIN_INTERVAL: Duration = Duration::from_millis(100);
 /// What was measured.
 pub(crate) struct Measured {
     pub(crate) rooms: usize,
-    pub(crate) sfu: Under,
-    pub(crate) floor: Under,
+    pub(crate) sfu: UnderLoad,
+    pub(crate) floor: UnderLoad,
 }
 
 /// What one of both did under the load.
-pub(crate) struct Under {
+pub(crate) struct UnderLoad {
     /// Of its processor.
     pub(crate) share: f64,
     pub(crate) micros: f64,
@@ -44,7 +44,7 @@ pub(crate) struct Under {
     pub(crate) lost: i64,
 }
 
-impl Under {
+impl UnderLoad {
     fn of(windows: &[(Window, f64)]) -> Self {
         let median_of = |value: fn(&(Window, f64)) -> f64| median(windows.iter().map(value).collect());
         Self {
@@ -87,7 +87,7 @@ pub(crate) fn measure(window: Duration, limit: f64, rounds: usize) -> Measured {
             }
             floor.push(one("floor", Generator::against_floor(scenario), scenario, window));
         }
-        return Measured { rooms, sfu: Under::of(&sfu), floor: Under::of(&floor) };
+        return Measured { rooms, sfu: UnderLoad::of(&sfu), floor: UnderLoad::of(&floor) };
     }
     unreachable!("the loop returns")
 }

@@ -377,8 +377,7 @@ impl<R: Forwarding, H: Handshaking> Core<R, H> {
         let key = self.demux.by_address(from.remote);
         match (kind, key) {
             (Some(Kind::Dtls), Some(key)) => self.handle_dtls(key, datagram),
-            (Some(Kind::Rtp), Some(key)) => self.handle_rtp(now, key, datagram, wire),
-            (Some(Kind::Rtcp), Some(key)) => self.handle_rtcp(now, key, datagram, wire),
+            (Some(Kind::Srtp(kind)), Some(key)) => self.handle_srtp(now, key, kind, datagram, wire),
             _ => self.stats.unknown += 1,
         }
     }

@@ -13,6 +13,12 @@ use crate::ice::TransportAddress;
 pub(super) enum Kind {
     Stun,
     Dtls,
+    Srtp(Protected),
+}
+
+/// Which packets SRTP protects in a datagram (RFC 3711, 3.1 and 3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protected {
     Rtp,
     Rtcp,
 }
@@ -22,8 +28,8 @@ impl Kind {
         match datagram {
             [0..=3, ..] => Some(Self::Stun),
             [20..=63, ..] => Some(Self::Dtls),
-            [128..=191, 192..=223, ..] => Some(Self::Rtcp),
-            [128..=191, _, ..] => Some(Self::Rtp),
+            [128..=191, 192..=223, ..] => Some(Self::Srtp(Protected::Rtcp)),
+            [128..=191, _, ..] => Some(Self::Srtp(Protected::Rtp)),
             _ => None,
         }
     }
@@ -90,10 +96,10 @@ mod tests {
             (&[63, 0], Some(Kind::Dtls)),
             (&[64, 0], None),
             (&[127, 0], None),
-            (&[0x80, 0x60], Some(Kind::Rtp)),
-            (&[0x90, 0xe0], Some(Kind::Rtp)),
-            (&[0x80, 200], Some(Kind::Rtcp)),
-            (&[0x81, 206], Some(Kind::Rtcp)),
+            (&[0x80, 0x60], Some(Kind::Srtp(Protected::Rtp))),
+            (&[0x90, 0xe0], Some(Kind::Srtp(Protected::Rtp))),
+            (&[0x80, 200], Some(Kind::Srtp(Protected::Rtcp))),
+            (&[0x81, 206], Some(Kind::Srtp(Protected::Rtcp))),
             (&[192, 200], None),
             (&[0x80], None),
             (&[], None),

@@ -5,7 +5,7 @@ use halloo_transport::Timestamp;
 use super::Core;
 use crate::{
     shard::{
-        demux::Kind,
+        demux::{Kind, Protected},
         hosting::{Forwarding, Handshaking},
         session::SessionKey,
         wire::Wire,
@@ -14,39 +14,43 @@ use crate::{
 };
 
 impl<R: Forwarding, H: Handshaking> Core<R, H> {
-    pub(super) fn handle_rtp(&mut self, now: Timestamp, key: SessionKey, datagram: &mut [u8], wire: &mut impl Wire) {
+    /// Takes a datagram that SRTP protects.
+    pub(super) fn handle_srtp(
+        &mut self,
+        now: Timestamp,
+        key: SessionKey,
+        kind: Protected,
+        datagram: &mut [u8],
+        wire: &mut impl Wire,
+    ) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(srtp) = &mut session.srtp else { return self.keep_early(key, datagram) };
-        match srtp.inbound.unprotect_rtp(datagram) {
-            Ok(len) => {
+        let (index, from) = (session.room, session.participant);
+        let opened = match kind {
+            Protected::Rtp => srtp.inbound.unprotect_rtp(datagram),
+            Protected::Rtcp => srtp.inbound.unprotect_rtcp(datagram),
+        };
+        let packet = match opened {
+            Ok(len) => &datagram[..len],
+            Err(error) => return self.count_refused(error),
+        };
+        match kind {
+            Protected::Rtp => {
                 self.stats.rtp_received += 1;
-                let (index, from) = (session.room, session.participant);
-                self.in_room(index, wire, |room, egress| room.handle_rtp(now, from, &datagram[..len], egress));
+                self.in_room(index, wire, |room, egress| room.handle_rtp(now, from, packet, egress));
             }
-            Err(error) => self.count_refused(error),
-        }
-    }
-
-    pub(super) fn handle_rtcp(&mut self, now: Timestamp, key: SessionKey, datagram: &mut [u8], wire: &mut impl Wire) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let Some(srtp) = &mut session.srtp else { return self.keep_early(key, datagram) };
-        match srtp.inbound.unprotect_rtcp(datagram) {
-            Ok(len) => {
+            Protected::Rtcp => {
                 self.stats.rtcp_received += 1;
-                let (index, from) = (session.room, session.participant);
-                self.in_room(index, wire, |room, egress| room.handle_rtcp(now, from, &datagram[..len], egress));
+                self.in_room(index, wire, |room, egress| room.handle_rtcp(now, from, packet, egress));
             }
-            Err(error) => self.count_refused(error),
         }
     }
 
     /// Takes what came of a session before its keys.
     pub(super) fn take_early(&mut self, now: Timestamp, key: SessionKey, wire: &mut impl Wire) {
         for mut datagram in self.early.take(key) {
-            match Kind::of(&datagram) {
-                Some(Kind::Rtp) => self.handle_rtp(now, key, &mut datagram, wire),
-                Some(Kind::Rtcp) => self.handle_rtcp(now, key, &mut datagram, wire),
-                _ => {}
+            if let Some(Kind::Srtp(kind)) = Kind::of(&datagram) {
+                self.handle_srtp(now, key, kind, &mut datagram, wire);
             }
         }
     }
